@@ -1,0 +1,33 @@
+// The one table of limits on what files, flags and requests may ask for. Error messages name the value and the limit from here.
+#pragma once
+
+#include <cstdint>
+
+namespace sluice::limits {
+
+// Containers (reference: GGUF v3 specification; safetensors' own reader caps its header at 100 MB).
+inline constexpr uint64_t kStringBytesMax = 1ull << 30;
+inline constexpr uint64_t kTensorNameBytesMax = 512;
+inline constexpr uint64_t kTensorsMax = 1ull << 20;
+inline constexpr uint64_t kMetadataKeysMax = 1ull << 16;
+inline constexpr uint64_t kSafetensorsHeaderBytesMax = 100'000'000;
+inline constexpr uint32_t kJsonDepthMax = 64;
+
+// Models.
+inline constexpr uint64_t kLayersMax = 4096;
+inline constexpr uint64_t kVocabularyMax = 1ull << 24;
+inline constexpr uint64_t kDimensionMax = 1ull << 24;
+inline constexpr uint64_t kExpertsMax = 4096;
+
+// Text.
+inline constexpr uint64_t kPromptBytesMax = (1ull << 31) - 1;
+inline constexpr uint64_t kTemplateBytesMax = 1ull << 20;
+inline constexpr uint64_t kTemplateStepsMax = 4'000'000;
+inline constexpr uint64_t kTemplateOutputBytesMax = 64ull << 20;
+inline constexpr uint32_t kTemplateDepthMax = 128;
+
+// Runtime.
+inline constexpr uint32_t kThreadsMax = 64;
+inline constexpr uint64_t kContextTokensMax = 1ull << 24;
+
+}  // namespace sluice::limits
