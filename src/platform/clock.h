@@ -1,0 +1,16 @@
+// Monotonic time in nanoseconds. Rooms above take time as a number (the engine's clock is injected); this is where it comes from.
+#pragma once
+
+#include <time.h>
+
+#include <cstdint>
+
+namespace sluice::platform {
+
+inline uint64_t now_ns() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<uint64_t>(now.tv_nsec);
+}
+
+}  // namespace sluice::platform
