@@ -1,5 +1,5 @@
-// A fixed set of threads for the engine, and the barrier that orders the ops of a step. run() calls one function on every thread; the
-// caller is thread 0, and returns when all are done. No allocation and no lock per call; a system call only when somebody has gone to sleep.
+// A fixed set of threads for the engine, and the barrier that orders the ops of a step. run() calls one function on every thread (thread 0
+// is the caller) and returns when all are done. No allocation and no lock per call; a system call only when somebody has gone to sleep.
 // Waiting is a short bounded spin and then a futex sleep, so it neither burns an idle machine nor collapses when cores are oversubscribed.
 //
 //   SLUICE_TRY(const auto pool, ThreadPool::create(threads));
