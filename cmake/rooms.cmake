@@ -5,7 +5,7 @@
 add_library(sluice_flags INTERFACE)
 target_include_directories(sluice_flags INTERFACE ${CMAKE_SOURCE_DIR}/src)
 target_compile_options(sluice_flags INTERFACE
-  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Werror
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wno-missing-field-initializers -Werror
   -ffp-contract=off -fno-math-errno -fno-trapping-math -fno-fast-math)
 if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
   target_compile_options(sluice_flags INTERFACE -Wno-implicit-int-float-conversion)

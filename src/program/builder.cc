@@ -66,10 +66,12 @@ ValueId Builder::scan_a(const Source& source, uint64_t channels, uint64_t states
   return add_weight(std::move(value), source);
 }
 
-ValueId Builder::frequencies(std::vector<double> radians_per_position) {
+ValueId Builder::frequencies(std::vector<double> radians_per_position, const std::string& divisors) {
+  std::vector<std::string> sources;
+  if (!divisors.empty()) sources.push_back(divisors);
   for (ValueId id = 0; id < program_.values.size(); ++id) {
     const Value& other = program_.values[id];
-    if (other.kind == ValueKind::kWeight && other.form == WeightForm::kFrequencies && other.literals == radians_per_position) return id;
+    if (other.form == WeightForm::kFrequencies && other.literals == radians_per_position && other.sources == sources) return id;
   }
   Value value;
   value.kind = ValueKind::kWeight;
@@ -77,6 +79,7 @@ ValueId Builder::frequencies(std::vector<double> radians_per_position) {
   value.n = radians_per_position.size();
   value.k = 1;
   value.literals = std::move(radians_per_position);
+  value.sources = std::move(sources);
   return add_value(std::move(value), "w");
 }
 

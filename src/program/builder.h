@@ -38,7 +38,8 @@ class Builder {
   ValueId vector(const Source& source, uint64_t n, WeightTransform transform = WeightTransform::kNone);
   ValueId conv_weight(const Source& source, uint64_t channels, uint64_t taps);
   ValueId scan_a(const Source& source, uint64_t channels, uint64_t states, WeightTransform transform);
-  ValueId frequencies(std::vector<double> radians_per_position);
+  // `divisors`: a checkpoint tensor that divides them (GGUF's rope_freqs.weight), or empty.
+  ValueId frequencies(std::vector<double> radians_per_position, const std::string& divisors = {});
 
   // Per sequence.
   ValueId state(uint64_t floats);

@@ -1,0 +1,63 @@
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "models/family.h"
+
+namespace sluice::models {
+namespace {
+
+// Counts of published checkpoints, from the table of the reference data's README.
+struct Published {
+  const char* file;
+  uint64_t total, active, kv_bytes_per_token, state_bytes;
+};
+constexpr Published kPublished[] = {
+    {"jamba-v0.1", 51570323328, 12110311296, 16384, 17432576},
+    {"jamba-1.5-large", 398555145696, 94149338592, 36864, 78446592},
+    {"jamba-reasoning-3b", 3029337472, 3029337472, 1024, 10117120},
+    {"llama-3.1-8b", 8030261248, 8030261248, 131072, 0},
+    {"llama-3.1-70b", 70553706496, 70553706496, 327680, 0},
+    {"llama-3.2-1b", 1235814400, 1235814400, 32768, 0},
+    {"llama-3.2-3b", 3212749824, 3212749824, 114688, 0},
+    {"llama-2-70b", 68976648192, 68976648192, 327680, 0},
+    {"smollm2-135m", 134515008, 134515008, 23040, 0},
+};
+
+class PublishedShape : public testing::TestWithParam<Published> {};
+
+TEST_P(PublishedShape, CountsParametersKvAndState) {
+  const Published& expected = GetParam();
+  const std::filesystem::path path = std::filesystem::path(SLUICE_SHARED_DIR) / "data/configs" / (std::string(expected.file) + ".json");
+  std::ifstream file(path);
+  if (!file) GTEST_SKIP() << "no " << path << ": the reference data is not beside the project";
+  const Config config(Format::kHuggingFace, nlohmann::json::parse(file, nullptr, false), nullptr);
+  const Result<program::Program> program = build(config);
+  ASSERT_TRUE(program.ok()) << program.error().message;
+  EXPECT_EQ(program->facts.params_total, expected.total);
+  EXPECT_EQ(program->facts.params_active, expected.active);
+  EXPECT_EQ(2 * program::kv_elements_per_token(*program), expected.kv_bytes_per_token);
+  EXPECT_EQ(4 * program::state_floats(*program), expected.state_bytes);
+}
+
+INSTANTIATE_TEST_SUITE_P(Configs, PublishedShape, testing::ValuesIn(kPublished), [](const auto& param_info) {
+  std::string name = param_info.param.file;
+  for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
+  return name;
+});
+
+TEST(Registry, AnUnknownFamilyIsNamedWithTheSupportedOnes) {
+  const Config config(Format::kHuggingFace, {{"model_type", "perceptron"}}, nullptr);
+  const std::string message = build(config).error().message;
+  EXPECT_NE(message.find("'perceptron'"), std::string::npos);
+  EXPECT_NE(message.find("jamba"), std::string::npos);
+}
+
+TEST(Config, AMissingOrSillyFieldIsNamedWithItsValue) {
+  const Config config(Format::kHuggingFace, {{"model_type", "llama"}, {"hidden_size", -3}}, nullptr);
+  EXPECT_NE(build(config).error().message.find("hidden_size is -3"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace sluice::models
