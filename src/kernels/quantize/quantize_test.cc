@@ -1,0 +1,118 @@
+// quantize: the rule on small examples, and every instruction set against the reference by memcmp.
+#include "kernels/quantize/quantize.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "kernels/vec/fma.h"
+
+namespace sluice::kernels {
+namespace {
+
+bool has(Isa isa) {
+  if (isa == Isa::kAvx2) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (isa == Isa::kAvx512) return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw");
+  return true;
+}
+
+std::vector<uint8_t> quantized(Isa isa, const std::vector<float>& x, size_t k) {
+  std::vector<uint8_t> out(quantized_row_layout(k).bytes * (x.size() / k), 0);
+  quantize_for(isa)({x.data(), k, out.data(), quantized_row_layout(k).bytes, k, 0, x.size() / k});
+  return out;
+}
+
+TEST(Quantize, LargestMagnitudeBecomes127) {
+  std::vector<float> x(32, 0.0f);
+  x[0] = 12.7f, x[1] = -6.35f, x[2] = 0.05f, x[3] = 0.15f;
+  x[16] = -1.0f;
+  const auto row = quantized(Isa::kBaseline, x, 32);
+  const auto layout = quantized_row_layout(32);
+  const auto* q = reinterpret_cast<const int8_t*>(row.data());
+  EXPECT_EQ(q[0], 127);
+  EXPECT_EQ(q[1], -64);  // -63.5: ties to even
+  EXPECT_EQ(q[2], 0);    // 0.5
+  EXPECT_EQ(q[3], 2);    // 1.5
+  EXPECT_EQ(q[16], -127);
+  float d[2], s;
+  int32_t n[2];
+  std::memcpy(d, row.data() + layout.d_offset, 8);
+  std::memcpy(&s, row.data() + layout.s_offset, 4);
+  std::memcpy(n, row.data() + layout.n_offset, 8);
+  EXPECT_EQ(d[0], 12.7f / 127.0f);
+  EXPECT_EQ(d[1], 1.0f / 127.0f);
+  EXPECT_EQ(n[0], -128 * 65);
+  EXPECT_EQ(n[1], 128 * 127);
+  EXPECT_EQ(s, std::fma(d[1], -127.0f, d[0] * 65.0f));
+}
+
+TEST(Quantize, EdgesAreDefined) {
+  std::vector<float> x(96, 0.0f);
+  x[0] = 0x1p-101f;                                   // too small: the block is zero
+  x[32] = std::numeric_limits<float>::quiet_NaN();    // ignored
+  x[33] = 1.0f;
+  x[64] = std::numeric_limits<float>::infinity();     // d = inf, q = 0
+  x[65] = 5.0f;
+  const auto row = quantized(Isa::kBaseline, x, 96);
+  const auto* q = reinterpret_cast<const int8_t*>(row.data());
+  float d[6];
+  std::memcpy(d, row.data() + quantized_row_layout(96).d_offset, sizeof d);
+  EXPECT_EQ(q[0], 0);
+  EXPECT_EQ(d[0], 0.0f);
+  EXPECT_EQ(q[32], 0);
+  EXPECT_EQ(q[33], 127);
+  EXPECT_EQ(q[64], 0);
+  EXPECT_EQ(q[65], 0);
+  EXPECT_EQ(d[4], std::numeric_limits<float>::infinity());
+}
+
+TEST(Quantize, InstructionSetsGiveTheSameBits) {
+  std::mt19937 random(1);
+  const float special[] = {0.0f, -0.0f, 0x1p-149f, -0x1p-120f, 0x1p-100f, 3e38f, -3e38f, INFINITY, -INFINITY, NAN, 0.5f, 1.5f};
+  for (const size_t k : {32u, 64u, 96u, 160u, 256u, 288u, 576u, 2560u}) {
+    std::vector<float> x(3 * k);
+    for (auto& v : x) {
+      v = std::normal_distribution<float>()(random) * std::exp2(static_cast<float>(static_cast<int>(random() % 60) - 30));
+      if (random() % 64 == 0) v = special[random() % std::size(special)];
+    }
+    const auto expected = quantized(Isa::kBaseline, x, k);
+    for (const Isa isa : {Isa::kAvx2, Isa::kAvx512}) {
+      if (!has(isa)) continue;
+      auto got = quantized(isa, x, k), want = expected;
+      for (size_t row = 0; row < 3; ++row) {  // s may be NaN: which one is not said
+        const auto layout = quantized_row_layout(k);
+        for (size_t i = 0; i < k / 32; ++i) {
+          const size_t at = row * layout.bytes + layout.s_offset + 4 * i;
+          float a, b;
+          std::memcpy(&a, &got[at], 4);
+          std::memcpy(&b, &want[at], 4);
+          if (std::isnan(a) && std::isnan(b)) std::memcpy(&got[at], &want[at], 4);
+        }
+      }
+      EXPECT_EQ(std::memcmp(got.data(), want.data(), got.size()), 0) << name(isa) << " k " << k;
+    }
+  }
+}
+
+TEST(FmaExact, EqualsTheInstruction) {
+  std::mt19937_64 random(2);
+  for (int i = 0; i < 2'000'000; ++i) {
+    float v[3];
+    for (auto& f : v) f = std::bit_cast<float>(static_cast<uint32_t>(random()));
+    if (i % 2) v[2] = -v[0] * v[1] * (1.0f + static_cast<float>(static_cast<int>(random() % 9) - 4) * 0x1p-23f);  // cancellation
+    if (i % 4 == 2) v[2] = std::ldexp(v[2], static_cast<int>(random() % 60) - 30 + std::ilogb(v[0]) + std::ilogb(v[1]) - std::ilogb(v[2]));
+    const float want = std::fma(v[0], v[1], v[2]), got = fma_exact(v[0], v[1], v[2]);
+    if (std::isnan(want)) {
+      ASSERT_TRUE(std::isnan(got));
+    } else {
+      ASSERT_EQ(std::bit_cast<uint32_t>(want), std::bit_cast<uint32_t>(got)) << v[0] << " " << v[1] << " " << v[2];
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sluice::kernels
