@@ -1,5 +1,5 @@
 // The number types of checkpoints: one table, from which sizes, names and GGUF ids come (GGUF v3 specification; block layouts in
-// kernels/dequant). F64 and integer types are readable in containers but are not weight types.
+// kernels/dequant). F64 and integer types are readable in containers but are not weight types; U8 (bytes, safetensors only) has no GGUF id.
 #pragma once
 
 #include <cstddef>
@@ -8,6 +8,8 @@
 #include <string_view>
 
 namespace sluice {
+
+inline constexpr uint32_t kNoGgmlId = 0xFFFFFFFFu;
 
 //          name     text       ggml id, elements and bytes of a block
 #define SLUICE_DTYPES(X)                \
@@ -31,7 +33,8 @@ namespace sluice {
   X(kI64, "i64", 27, 1, 8)              \
   X(kF64, "f64", 28, 1, 8)              \
   X(kBF16, "bf16", 30, 1, 2)            \
-  X(kMXFP4, "mxfp4", 39, 32, 17)
+  X(kMXFP4, "mxfp4", 39, 32, 17)        \
+  X(kU8, "u8", kNoGgmlId, 1, 1)
 
 enum class DType : uint8_t {
 #define X(name, text, id, elements, bytes) name,
@@ -65,7 +68,7 @@ constexpr std::optional<DType> dtype_from_name(std::string_view name) {
 
 constexpr std::optional<DType> dtype_from_ggml(uint32_t id) {
   for (size_t i = 0; i < kDTypeCount; ++i) {
-    if (kDTypeInfos[i].ggml_id == id) return static_cast<DType>(i);
+    if (id != kNoGgmlId && kDTypeInfos[i].ggml_id == id) return static_cast<DType>(i);
   }
   return std::nullopt;
 }

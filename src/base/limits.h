@@ -8,9 +8,16 @@ namespace sluice::limits {
 // Containers (reference: GGUF v3 specification; safetensors' own reader caps its header at 100 MB).
 inline constexpr uint64_t kStringBytesMax = 1ull << 30;
 inline constexpr uint64_t kTensorNameBytesMax = 512;
-inline constexpr uint64_t kTensorsMax = 1ull << 20;
+inline constexpr uint64_t kTensorsMax = 1ull << 18;  // Kimi K2 with a scale per weight has 140k; 2^18 keeps the tables of a hostile file small
+inline constexpr uint32_t kTensorRankMax = 8;
 inline constexpr uint64_t kMetadataKeysMax = 1ull << 16;
+inline constexpr uint64_t kMetadataKeyBytesMax = 65535;     // GGUF specification
+inline constexpr uint64_t kMetadataTextBytesMax = 1ull << 20;   // one string that is copied; longer ones stay views into the file
+inline constexpr uint64_t kMetadataArrayMax = 1ull << 16;       // elements of one array that is copied (per-layer lists)
+inline constexpr uint64_t kMetadataCopyBytesMax = 32ull << 20;  // everything copied out of one header
+inline constexpr uint64_t kShardsMax = 4096;
 inline constexpr uint64_t kSafetensorsHeaderBytesMax = 100'000'000;
+inline constexpr uint64_t kConfigBytesMax = 2ull << 20;
 inline constexpr uint32_t kJsonDepthMax = 64;
 
 // Models.
