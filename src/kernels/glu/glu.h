@@ -1,4 +1,5 @@
-// Gated units: out = act(gate) * up. silu(x) = x * sigmoid(x); gelu_tanh as PyTorch's "tanh" form. Element by element, columns padded to 16.
+// Gated units: out = act(gate) * up, element by element, columns padded to 16. silu(x) = x / (1 + exp(-x)); gelu_tanh as PyTorch's "tanh" form;
+// relu2(x) = max(x, 0)^2. The functions are defined in kernels/vec/math.h.
 #pragma once
 
 #include <cstddef>

@@ -1,6 +1,7 @@
 // Selective scan of Mamba-1 (Gu and Dao 2023, algorithm 2), in time order, channels in the vector lanes:
 //   dt = softplus(dt_raw[c]);  u = dt * x[c];  for n in order: h[n] = fma(exp(dt * A[n]), h[n], u * B[n]);  y = sum_n fma(h[n], C[n], y), y from 0;
 //   y = fma(D[c], x[c], y);  if z: y = y * silu(z[c]).
+// exp(dt * A[n]) is 2^((dt * log2 e) * A[n]) by exp2_decay (kernels/vec/math.h), which saves the range reduction by ln 2; decays below 2^-126 are 0.
 #pragma once
 
 #include <cstddef>

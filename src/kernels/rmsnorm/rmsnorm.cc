@@ -1,0 +1,13 @@
+// The table of rmsnorm's forms. Contract: rmsnorm.h. Definition: rmsnorm_reference.cc; vectors: rmsnorm-inl.h.
+#include "kernels/rmsnorm/rmsnorm.h"
+
+namespace sluice::kernels {
+
+void rmsnorm_reference(const RmsNormArgs& args);
+
+RmsNormFn rmsnorm_for(Isa isa) {
+  static constexpr RmsNormFn kTable[kIsaCount] = {rmsnorm_reference, rmsnorm_reference, rmsnorm_reference};
+  return kTable[static_cast<size_t>(isa)];
+}
+
+}  // namespace sluice::kernels
