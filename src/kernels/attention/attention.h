@@ -51,8 +51,8 @@ using KvWriteFn = void (*)(const KvWriteArgs&);
 KvWriteFn kv_write_for(KvType type, Isa isa);
 
 // The work is cut into heads * head_parts * rows items, item = (kv_head * head_parts + part) * rows + row: a part is a share of the query heads of one
-// KV head, query heads [part, part + 1) * (q_heads / heads) / head_parts of it. No cut changes bits. Items of one kv_head and part stand together, so that a range
-// of them reads each page once for several rows; take head_parts = min(q_heads / heads, threads) where heads < threads, else 1.
+// KV head, query heads [part, part + 1) * (q_heads / heads) / head_parts of it. No cut changes bits. Items of one kv_head and part stand together, so
+// that a range of them reads each page once for several rows; take head_parts = min(q_heads / heads, threads) where heads < threads, else 1.
 struct AttentionArgs {
   KvShape shape;
   const float* q;  // [rows, q_heads * head_dim_k]; query head h uses KV head h / (q_heads / heads)
