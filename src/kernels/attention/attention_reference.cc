@@ -67,7 +67,7 @@ void attend_page(const AttentionArgs& args, const float* q, const Block<kType>& 
   for (float& m : partial_max) m = -std::numeric_limits<float>::infinity();
   for (size_t j = begin; j < end; ++j) {
     float s = 0.0f;
-    for (size_t d = 0; d < args.shape.head_dim_k; ++d) s = fma32(q[d], block.key(j, d), s);
+    for (size_t d = 0; d < args.shape.head_dim_k; ++d) s = fma_exact(q[d], block.key(j, d), s);
     s = s * args.scale;
     if (args.softcap > 0) s = args.softcap * tanh32(s / args.softcap);
     p[j] = s;
@@ -82,7 +82,7 @@ void attend_page(const AttentionArgs& args, const float* q, const Block<kType>& 
   page->l = tree_sum(partial);
   for (size_t d = 0; d < args.shape.head_dim_v; ++d) {
     float o = 0.0f;
-    for (size_t j = begin; j < end; ++j) o = fma32(p[j], block.value(j, d), o);
+    for (size_t j = begin; j < end; ++j) o = fma_exact(p[j], block.value(j, d), o);
     page->o[d] = o;
   }
 }
@@ -98,8 +98,8 @@ void merge(const Partial& page, size_t dims, Partial* total) {
   const float m = max32(total->m, page.m);
   const float a = exp32(total->m - m);
   const float b = exp32(page.m - m);
-  for (size_t d = 0; d < dims; ++d) total->o[d] = fma32(total->o[d], a, page.o[d] * b);
-  total->l = fma32(total->l, a, page.l * b);
+  for (size_t d = 0; d < dims; ++d) total->o[d] = fma_exact(total->o[d], a, page.o[d] * b);
+  total->l = fma_exact(total->l, a, page.l * b);
   total->m = m;
 }
 

@@ -13,8 +13,8 @@ void conv1d_reference(const Conv1dArgs& args) {
       for (size_t row = segment.row_begin; row < segment.row_end; ++row) {
         const float x = args.x[row * args.x_stride + c];
         float y = args.bias != nullptr ? args.bias[c] : 0.0f;
-        for (size_t j = 0; j < history; ++j) y = fma32(args.weight[j * args.channels_padded + c], state[j * args.channels_padded], y);
-        y = fma32(args.weight[history * args.channels_padded + c], x, y);
+        for (size_t j = 0; j < history; ++j) y = fma_exact(args.weight[j * args.channels_padded + c], state[j * args.channels_padded], y);
+        y = fma_exact(args.weight[history * args.channels_padded + c], x, y);
         for (size_t j = 0; j + 1 < history; ++j) state[j * args.channels_padded] = state[(j + 1) * args.channels_padded];
         state[(history - 1) * args.channels_padded] = x;
         args.out[row * args.out_stride + c] = args.silu ? silu32(y) : y;

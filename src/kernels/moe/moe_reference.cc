@@ -52,7 +52,7 @@ void moe_combine_reference(const MoeCombineArgs& args) {
     float* out = args.out + row * args.out_stride;
     for (size_t i = 0; i < args.width_padded; ++i) {
       float sum = 0.0f;
-      for (uint32_t j = 0; j < args.k; ++j) sum = fma32(args.weights[row * args.k + j], args.y[(row * args.k + j) * args.y_stride + i], sum);
+      for (uint32_t j = 0; j < args.k; ++j) sum = fma_exact(args.weights[row * args.k + j], args.y[(row * args.k + j) * args.y_stride + i], sum);
       out[i] = args.accumulate ? sum + out[i] : sum;
     }
   }

@@ -12,7 +12,7 @@ void rmsnorm_reference(const RmsNormArgs& args) {
       const float* x = args.x + row * args.x_stride + group * args.width;
       float* out = args.out + row * args.out_stride + group * args.width;
       float partial[16] = {};
-      for (size_t i = 0; i < args.width; ++i) partial[i % 16] = fma32(x[i], x[i], partial[i % 16]);
+      for (size_t i = 0; i < args.width; ++i) partial[i % 16] = fma_exact(x[i], x[i], partial[i % 16]);
       const float mean = tree_sum(partial) / static_cast<float>(args.width);
       const float r = 1.0f / std::sqrt(mean + args.epsilon);
       for (size_t i = 0; i < args.width; ++i) {

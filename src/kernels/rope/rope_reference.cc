@@ -15,8 +15,8 @@ void rope_reference(const RopeArgs& args) {
       for (size_t i = 0; i < args.pairs; ++i) {
         const float x0 = x[i * step];
         const float x1 = x[i * step + second];
-        x[i * step] = fma32(x0, cosine[i], -(x1 * sine[i]));
-        x[i * step + second] = fma32(x1, cosine[i], x0 * sine[i]);
+        x[i * step] = fma_exact(x0, cosine[i], -(x1 * sine[i]));
+        x[i * step + second] = fma_exact(x1, cosine[i], x0 * sine[i]);
       }
     }
   }

@@ -19,10 +19,10 @@ void ssm_scan_reference(const SsmScanArgs& args) {
         float y = 0.0f;
         for (size_t n = 0; n < args.states; ++n) {
           const float decay = exp2_decay32(dt2 * a[16 * n]);
-          h[16 * n] = fma32(decay, h[16 * n], u * args.b[row * args.b_stride + n]);
-          y = fma32(h[16 * n], args.c[row * args.c_stride + n], y);
+          h[16 * n] = fma_exact(decay, h[16 * n], u * args.b[row * args.b_stride + n]);
+          y = fma_exact(h[16 * n], args.c[row * args.c_stride + n], y);
         }
-        y = fma32(args.d[channel], x, y);
+        y = fma_exact(args.d[channel], x, y);
         if (args.z != nullptr) y = y * silu32(args.z[row * args.z_stride + channel]);
         args.out[row * args.out_stride + channel] = y;
       }

@@ -1,5 +1,5 @@
 // A correctly rounded fused multiply-add without the instruction: a * b + c with one rounding, in SSE2 doubles. For scalar references, which are the
-// baseline path too; a call to libm's fmaf costs three times as much where the CPU has no FMA. Checked against std::fma in fma_test.cc.
+// baseline path too; a call to libm's fmaf costs three times as much where the CPU has no FMA. Checked against std::fma in vec_test.cc.
 #pragma once
 
 #include <bit>

@@ -25,16 +25,16 @@ static inline float scale_by_power(float p, float rounded) {
 
 // e^x, <= 1 ulp; 0 where the result would be subnormal (and for -inf), +inf above the largest finite result.
 static inline float exp32(float x) {
-  const float rounded = fma32(x, kLog2E, kRoundMagic);
+  const float rounded = fma_exact(x, kLog2E, kRoundMagic);
   const float n = rounded - kRoundMagic;
-  float r = fma32(n, -kLn2High, x);
-  r = fma32(n, -kLn2Low, r);
-  float p = fma32(kExpC4, r, kExpC3);
-  p = fma32(p, r, kExpC2);
-  p = fma32(p, r, kExpC1);
-  p = fma32(p, r, kExpC0);
-  p = fma32(p, r, 1.0f);
-  p = fma32(p, r, 1.0f);
+  float r = fma_exact(n, -kLn2High, x);
+  r = fma_exact(n, -kLn2Low, r);
+  float p = fma_exact(kExpC4, r, kExpC3);
+  p = fma_exact(p, r, kExpC2);
+  p = fma_exact(p, r, kExpC1);
+  p = fma_exact(p, r, kExpC0);
+  p = fma_exact(p, r, 1.0f);
+  p = fma_exact(p, r, 1.0f);
   float y = scale_by_power(p, rounded);
   y = x < kExpLow ? 0.0f : y;
   return x <= kExpHigh ? y : x + std::numeric_limits<float>::infinity();
@@ -44,11 +44,11 @@ static inline float exp32(float x) {
 static inline float exp2_decay32(float x) {
   const float rounded = x + kRoundMagic;
   const float f = x - (rounded - kRoundMagic);
-  float p = fma32(kExp2C4, f, kExp2C3);
-  p = fma32(p, f, kExp2C2);
-  p = fma32(p, f, kExp2C1);
-  p = fma32(p, f, kExp2C0);
-  p = fma32(p, f, 1.0f);
+  float p = fma_exact(kExp2C4, f, kExp2C3);
+  p = fma_exact(p, f, kExp2C2);
+  p = fma_exact(p, f, kExp2C1);
+  p = fma_exact(p, f, kExp2C0);
+  p = fma_exact(p, f, 1.0f);
   const float y = scale_by_power(p, rounded);
   return x >= kExp2Low ? y : 0.0f;
 }
@@ -58,10 +58,10 @@ static inline float softplus32(float x) {
   const float e = exp32(-abs32(x));
   const float s = e / (2.0f + e);
   const float z = s * s;
-  float q = fma32(kAtanhC3, z, kAtanhC2);
-  q = fma32(q, z, kAtanhC1);
-  q = fma32(q, z, kAtanhC0);
-  const float a = fma32(s * z, q, s);
+  float q = fma_exact(kAtanhC3, z, kAtanhC2);
+  q = fma_exact(q, z, kAtanhC1);
+  q = fma_exact(q, z, kAtanhC0);
+  const float a = fma_exact(s * z, q, s);
   return max32(x, 0.0f) + (a + a);
 }
 
@@ -74,11 +74,11 @@ static inline float silu32(float x) { return x / (1.0f + exp32(-x)); }
 // <= 2 ulp.
 static inline float tanh32(float x) {
   const float z = x * x;
-  float q = fma32(kTanhC4, z, kTanhC3);
-  q = fma32(q, z, kTanhC2);
-  q = fma32(q, z, kTanhC1);
-  q = fma32(q, z, kTanhC0);
-  const float small = fma32(x * z, q, x);
+  float q = fma_exact(kTanhC4, z, kTanhC3);
+  q = fma_exact(q, z, kTanhC2);
+  q = fma_exact(q, z, kTanhC1);
+  q = fma_exact(q, z, kTanhC0);
+  const float small = fma_exact(x * z, q, x);
   const float a = abs32(x);
   const float large = 1.0f - 2.0f / (exp32(a + a) + 1.0f);
   const float signed_large = std::bit_cast<float>(std::bit_cast<uint32_t>(large) | (std::bit_cast<uint32_t>(x) & 0x80000000u));
@@ -87,7 +87,7 @@ static inline float tanh32(float x) {
 
 // PyTorch's gelu(approximate="tanh"): absolute error <= 1e-6 * max(1, |x|), relative error growing with |x| in the negative tail.
 static inline float gelu_tanh32(float x) {
-  const float w = fma32(x * x, kGeluCubic, 1.0f);
+  const float w = fma_exact(x * x, kGeluCubic, 1.0f);
   const float y = (x * kGeluScale) * w;
   return x / (1.0f + exp32(-y));
 }

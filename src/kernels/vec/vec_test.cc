@@ -11,17 +11,17 @@ uint32_t bits_of(float x) { return std::bit_cast<uint32_t>(x); }
 
 void expect_fma(float a, float b, float c) {
   const float expected = std::fma(a, b, c);
-  const float actual = fma32(a, b, c);
+  const float actual = fma_exact(a, b, c);
   if (std::isnan(expected) && std::isnan(actual)) return;
   ASSERT_EQ(bits_of(expected), bits_of(actual)) << std::hexfloat << a << " * " << b << " + " << c;
 }
 
-TEST(Fma32, EqualsFmaOnRandomBits) {
+TEST(FmaExact, EqualsFmaOnRandomBits) {
   Random random(1);
   for (int i = 0; i < 2'500'000; ++i) expect_fma(random.any(), random.any(), random.any());
 }
 
-TEST(Fma32, EqualsFmaNearMidpoints) {
+TEST(FmaExact, EqualsFmaNearMidpoints) {
   // Products whose sum with c falls on or beside a midpoint of two floats: c is large against a * b, a and b have few bits.
   Random random(2);
   for (int i = 0; i < 2'500'000; ++i) {
@@ -32,7 +32,7 @@ TEST(Fma32, EqualsFmaNearMidpoints) {
   }
 }
 
-TEST(Fma32, EqualsFmaWithSubnormalResults) {
+TEST(FmaExact, EqualsFmaWithSubnormalResults) {
   Random random(3);
   for (int i = 0; i < 2'500'000; ++i) {
     const float a = std::ldexp(random.normal(), -static_cast<int>(random.in(50, 80)));
@@ -42,7 +42,7 @@ TEST(Fma32, EqualsFmaWithSubnormalResults) {
   }
 }
 
-TEST(Fma32, EqualsFmaOnOddValues) {
+TEST(FmaExact, EqualsFmaOnOddValues) {
   Random random(4);
   for (int i = 0; i < 2'500'000; ++i) expect_fma(random.awkward(), random.awkward(), random.awkward());
   expect_fma(0.0f, 1.0f, -0.0f);
