@@ -59,7 +59,7 @@ Status check_tensor(const Value& w, const TensorView& tensor) {
 
 // Tensors that published files carry and no model reads.
 bool is_known_extra(std::string_view name) {
-  return name.ends_with(".rotary_emb.inv_freq") || name.ends_with(".attn.masked_bias") || name == "rope_factors_long.weight" || name == "rope_factors_short.weight";
+  return name.ends_with(".rotary_emb.inv_freq") || name.ends_with(".attn.masked_bias");
 }
 
 }  // namespace

@@ -21,7 +21,7 @@ Status lower(program::Program& program, const weights::Checkpoint& checkpoint);
 // add(a, matmul(x)) and add(a, moe_combine(y)) become one op that adds into a's buffer, where a is not read again.
 void fuse(program::Program& program);
 
-// Each matmul gets its activations in the format of its weight's type; a value is quantised once per format.
+// Each matmul gets its activations in the format of its weight's type; a value is quantised once.
 void select(program::Program& program);
 
 // Drops observe ops (programs that only run).

@@ -24,8 +24,7 @@ uint64_t bytes_of_row(const Value& value) {
   switch (value.element) {
     case Element::kF32:
     case Element::kI32: return program::round_up(value.width, 16) * 4;
-    case Element::kQ8Block32: return kernels::quantized_row_layout(kernels::ActivationFormat::kQ8Block32, value.width).bytes;
-    case Element::kQ8Block256: return kernels::quantized_row_layout(kernels::ActivationFormat::kQ8Block256, value.width).bytes;
+    case Element::kQ8: return kernels::quantized_row_layout(value.width).bytes;
   }
   return 0;
 }

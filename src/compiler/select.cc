@@ -17,14 +17,7 @@ using program::ValueId;
 
 namespace {
 
-Element element_of(kernels::ActivationFormat format) {
-  switch (format) {
-    case kernels::ActivationFormat::kF32: return Element::kF32;
-    case kernels::ActivationFormat::kQ8Block32: return Element::kQ8Block32;
-    case kernels::ActivationFormat::kQ8Block256: return Element::kQ8Block256;
-  }
-  return Element::kF32;
-}
+Element element_of(kernels::ActivationFormat format) { return format == kernels::ActivationFormat::kQ8 ? Element::kQ8 : Element::kF32; }
 
 }  // namespace
 
@@ -40,7 +33,7 @@ void select(Program& program) {
         auto [found, is_new] = quantized.try_emplace({x, element}, kNoValue);
         if (is_new) {
           Value value;
-          value.name = fmt::format("{}_{}", program.value(x).name, element == Element::kQ8Block32 ? "q32" : "q256");
+          value.name = fmt::format("{}_q8", program.value(x).name);
           value.element = element;
           value.width = program.value(x).width;
           value.rows = program.value(x).rows;

@@ -20,8 +20,8 @@ inline constexpr uint64_t kNoOffset = UINT64_MAX;
 
 enum class ValueKind : uint8_t { kActivation, kWeight, kState, kKv };
 
-// What an activation's elements are. q8x32 and q8x256 are quantised rows (kernels/quantize).
-enum class Element : uint8_t { kF32, kI32, kQ8Block32, kQ8Block256 };
+// What an activation's elements are. kQ8: rows quantised to 8 bits (kernels/quantize).
+enum class Element : uint8_t { kF32, kI32, kQ8 };
 
 // How many rows an activation has: every row of the step; only rows that want logits; `factor` slots a row (chosen experts).
 enum class RowSpace : uint8_t { kStep, kLogits, kSlots };

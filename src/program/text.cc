@@ -10,7 +10,7 @@
 namespace sluice::program {
 namespace {
 
-constexpr std::string_view kElements[] = {"f32", "i32", "q8x32", "q8x256"};
+constexpr std::string_view kElements[] = {"f32", "i32", "q8"};
 constexpr std::string_view kRows[] = {"step", "logits", "slots"};
 constexpr std::string_view kForms[] = {"matrix", "vector", "conv", "scan_a", "frequencies"};
 constexpr std::string_view kTransforms[] = {"none", "neg_exp", "add_one"};

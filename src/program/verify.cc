@@ -116,7 +116,8 @@ class Shapes {
   }
   std::string quantize() const {
     if (v("x").element != Element::kF32 || !same_rows(v("x"), v("out")) || v("x").width != v("out").width) return "shapes differ";
-    return v("out").element == Element::kQ8Block32 || v("out").element == Element::kQ8Block256 ? "" : "out is not quantised";
+    if (v("x").width % 32 != 0) return fmt::format("rows of {} columns do not divide into groups of 32", v("x").width);
+    return v("out").element == Element::kQ8 ? "" : "out is not quantised";
   }
   std::string matmul() const {
     const Value &x = v("x"), &w = v("weight"), &out = v("out");
@@ -231,11 +232,16 @@ Status verify(const Program& program) {
     if (!names.insert(value.name).second) return Error{fmt::format("program: two values are called {}", value.name)};
   }
   std::vector<uint8_t> written(program.values.size()), gone(program.values.size());
+  std::vector<uint64_t> experts(program.values.size());  // how many experts a value's ids choose from
   for (size_t i = 0; i < program.ops.size(); ++i) {
     const Op& op = program.ops[i];
     if (static_cast<size_t>(op.code) >= kOpCount) return Error{fmt::format("program: op {} has an unknown code", i)};
     SLUICE_TRY_VOID(verify_operands(program, op, i, written, gone));
     if (std::string wrong = Shapes(program, op).check(); !wrong.empty()) return at(op, i, wrong);
+    if (op.code == OpCode::kMoeTopk) experts[program.operand(op, "ids")] = program.value(program.operand(op, "logits")).width;
+    if (op.code == OpCode::kMoeMatmul && experts[program.operand(op, "ids")] != program.value(program.operand(op, "weight")).count) {
+      return at(op, i, "the router chooses from another number of experts than the weight has");
+    }
   }
   if (program.logits >= program.values.size() || !written[program.logits]) return Error{"program: the logits are never written"};
   const Value& logits = program.value(program.logits);
@@ -328,7 +334,7 @@ Status verify_plan(const Program& program, const PlanSizes& sizes) {
       case ValueKind::kActivation: {
         if (lives[id].first > lives[id].last) break;
         const uint64_t rows = row_count(value, sizes.rows_max, sizes.logit_rows_max);
-        if (value.bytes % 64 != 0 || (value.element != Element::kQ8Block32 && value.element != Element::kQ8Block256 && value.bytes < 4 * value.width)) {
+        if (value.bytes % 64 != 0 || (value.element != Element::kQ8 && value.bytes < 4 * value.width)) {
           return Error{fmt::format("program: {} has rows of {} bytes for {} columns", value.name, value.bytes, value.width)};
         }
         if (value.bytes > sizes.arena_bytes / std::max<uint64_t>(rows, 1)) return Error{fmt::format("program: {} is larger than the arena", value.name)};

@@ -18,11 +18,7 @@ using program::ValueId;
 namespace {
 
 kernels::ActivationFormat format_of(program::Element element) {
-  switch (element) {
-    case program::Element::kQ8Block32: return kernels::ActivationFormat::kQ8Block32;
-    case program::Element::kQ8Block256: return kernels::ActivationFormat::kQ8Block256;
-    default: return kernels::ActivationFormat::kF32;
-  }
+  return element == program::Element::kQ8 ? kernels::ActivationFormat::kQ8 : kernels::ActivationFormat::kF32;
 }
 
 // One op's view of the program: operands as pointers, attributes by name.
@@ -94,15 +90,17 @@ class Binder {
   }
   Result<BoundOp> quantize() const {
     const Buffer x = buffer("x"), out = buffer("out");
-    const kernels::ActivationFormat format = format_of(value("out").element);
-    if (out.stride < kernels::quantized_row_layout(format, x.width).bytes) return wrong("quantised rows do not fit their stride");
-    return BoundOp{QuantizeOp{kernels::quantize_for(format, options_.isa),
-                              {.x = x.floats(), .x_stride = x.stride_floats(), .out = reinterpret_cast<uint8_t*>(out.data), .out_stride = out.stride, .k = x.width},
+    if (out.stride < kernels::quantized_row_layout(x.width).bytes) return wrong("quantised rows do not fit their stride");
+    return BoundOp{QuantizeOp{kernels::quantize_for(options_.isa),
+                              {.x = x.floats(), .x_stride = x.stride_floats(), .out = reinterpret_cast<uint8_t*>(out.data),
+                               .out_stride = out.stride, .k = x.width},
                               x}};
   }
   Status check_activations(const Value& x, const Value& w) const {
-    if (format_of(x.element) != kernels::activation_format(w.dtype)) return wrong(fmt::format("activations are not in the format of {} weights", info(w.dtype).name));
-    if (x.element != program::Element::kF32 && x.bytes < kernels::quantized_row_layout(format_of(x.element), x.width).bytes) return wrong("rows are too short");
+    if (format_of(x.element) != kernels::activation_format(w.dtype)) {
+      return wrong(fmt::format("activations are not in the format of {} weights", info(w.dtype).name));
+    }
+    if (x.element == program::Element::kQ8 && x.bytes < kernels::quantized_row_layout(x.width).bytes) return wrong("rows are too short");
     return {};
   }
   Result<BoundOp> matmul() const {
@@ -115,7 +113,8 @@ class Binder {
     if (accumulate && value("addend").offset != value("out").offset) return wrong("addend and out are two buffers");
     return BoundOp{MatmulOp{kernels::matmul_for(w.dtype, options_.isa),
                             {.weights = weight("weight"), .n = w.n, .k = w.k, .activations = reinterpret_cast<const uint8_t*>(x.data),
-                             .activation_stride = x.stride, .bias = vector("bias"), .out = out.floats(), .out_stride = out.stride_floats(), .accumulate = accumulate},
+                             .activation_stride = x.stride, .bias = vector("bias"), .out = out.floats(),
+                             .out_stride = out.stride_floats(), .accumulate = accumulate},
                             x, static_cast<size_t>(program::round_up(w.n, 16) / 16)}};
   }
   Result<BoundOp> rope_table() const {
@@ -239,7 +238,8 @@ Result<std::vector<BoundOp>> bind_ops(const Program& program, const program::Pla
 }
 
 size_t ScratchSizes::total_bytes() const {
-  const size_t bytes = float_count * sizeof(float) + rows_max * sizeof(kernels::StateSegment) + 2 * slots_max * sizeof(int32_t) + (experts + 1) * sizeof(int32_t);
+  const size_t integers = 2 * slots_max + experts + 1;
+  const size_t bytes = float_count * sizeof(float) + rows_max * sizeof(kernels::StateSegment) + integers * sizeof(int32_t);
   return program::round_up(bytes, 64) + 5 * 64;
 }
 
