@@ -29,6 +29,9 @@ ActivationFormat activation_format(DType weight);
 // Bytes of a packed matrix [n, k] (n padded to a strip with zero rows); a multiple of 64. k must be a multiple of the type's block.
 uint64_t packed_bytes(DType type, uint64_t n, uint64_t k);
 
+// Bytes of one strip: strips are packed independently, so ranges of rows that begin at multiples of 16 may be packed on different threads.
+uint64_t packed_strip_bytes(DType type, uint64_t k);
+
 // Packs `n` rows of checkpoint blocks, `rows_in` with row_bytes(type, k) bytes between them, to `out` (64-byte aligned, packed_bytes).
 void pack(DType type, const uint8_t* rows_in, uint64_t n, uint64_t k, uint8_t* out);
 
