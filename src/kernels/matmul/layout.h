@@ -12,7 +12,8 @@
 // Heads (rows of 16 outputs): Q8_0 Q4_0 Q5_0 IQ4_NL: f16 d[groups][16].  MXFP4: u8 e[groups][16].  Q4_1 Q5_1: f16 d[16], m[16].
 //   Q4_K Q5_K: f16 d[16], dmin[16], u8 scale[8][16], min[8][16].  Q6_K: f16 d[16], 32 bytes of zeros, i8 scale[16][16].
 //   Q2_K: f16 d[16], dmin[16], u8 scale | min << 4 [16][16].  IQ4_XS: f16 d[16], 32 bytes of zeros, i8 scale[8][16].
-//   Q3_K: f16 d[16], 32 bytes of zeros; scale + 32 of sub-block i: low 4 bits in nibble i / 8 of u8[8][16] at i % 8, high 2 bits at 2 * (i / 4) of u8[4][16] at i % 4.
+//   Q3_K: f16 d[16], 32 bytes of zeros; scale + 32 of sub-block i: low 4 bits in nibble i / 8 of u8[8][16] at i % 8, high 2 bits at bit 2 * (i / 4) of
+//   u8[4][16] at i % 4.
 #pragma once
 
 #include <cstdint>
