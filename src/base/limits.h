@@ -28,6 +28,13 @@ inline constexpr uint64_t kExpertsMax = 4096;
 
 // Text.
 inline constexpr uint64_t kPromptBytesMax = (1ull << 31) - 1;
+inline constexpr uint64_t kTokenBytesMax = 1ull << 16;
+inline constexpr uint64_t kScoredPieceBytesMax = 512;  // SentencePiece pieces; real ones stay below 100
+inline constexpr uint64_t kMergesMax = 1ull << 24;
+inline constexpr uint64_t kExtraSymbolBytesMax = 64ull << 20;
+inline constexpr uint64_t kTokenizerStepsMax = 64;
+inline constexpr uint64_t kExpressionBytesMax = 1ull << 16;
+inline constexpr uint64_t kPieceBytesMax = 64ull << 20;  // one pre-token; merging takes about 24 bytes of memory per character of it
 inline constexpr uint64_t kTemplateBytesMax = 1ull << 20;
 inline constexpr uint64_t kTemplateStepsMax = 4'000'000;
 inline constexpr uint64_t kTemplateOutputBytesMax = 64ull << 20;
