@@ -68,7 +68,7 @@ def hf_config(s: model.Shape) -> dict:
         "mamba_d_state": s.states, "mamba_d_conv": s.taps, "mamba_expand": s.d_inner // s.d,
         "mamba_dt_rank": s.dt_rank, "mamba_conv_bias": True, "mamba_proj_bias": False,
         "max_position_embeddings": 2048, "tie_word_embeddings": True, "use_mamba_kernels": False,
-        "bos_token_id": tokens.BOS, "eos_token_id": [tokens.EOS, tokens.IM_END], "pad_token_id": 0,
+        "bos_token_id": tokens.BOS, "eos_token_id": tokens.EOS, "pad_token_id": 0,
         "torch_dtype": "float32"}
 
 

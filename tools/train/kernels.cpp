@@ -7,6 +7,9 @@
 #include <cstdint>
 #include <cstring>
 #include <vector>
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
 
 #if defined(__AVX512F__)
 constexpr int W = 16;  // channels a vector; AVX2 spills with 16 (6x slower), so 8 there
@@ -59,18 +62,26 @@ static inline void put(uint16_t* p, float v) {
   *p = uint16_t((u + 0x7fff + ((u >> 16) & 1)) >> 16);
 }
 
-static inline vf exp2v(vf x) {  // degree 6, relative error < 3e-7 on the range that is kept
-  x = x < -126.0f ? splat(-126.0f) : x;
-  x = x > 126.0f ? splat(126.0f) : x;
-  vf shifted = x + 12582912.0f;  // 1.5 * 2^23: rounds to nearest, integer in the low bits
-  vf f = x - (shifted - 12582912.0f);
+static inline vf exp2_fraction(vf f) {  // |f| <= 0.5, degree 6, relative error < 2e-7
   vf p = splat(1.5403530e-4f);
   p = p * f + 1.3333558e-3f;
   p = p * f + 9.6181291e-3f;
   p = p * f + 5.5504109e-2f;
   p = p * f + 2.4022651e-1f;
   p = p * f + 6.9314718e-1f;
-  p = p * f + 1.0f;
+  return p * f + 1.0f;
+}
+#if defined(__AVX512F__)
+static inline vf exp2v(vf x) {
+  const __m512 whole = _mm512_roundscale_ps((__m512)x, 8);
+  return (vf)_mm512_scalef_ps((__m512)exp2_fraction(x - (vf)whole), whole);
+}
+#else
+static inline vf exp2v(vf x) {
+  x = x < -126.0f ? splat(-126.0f) : x;
+  x = x > 126.0f ? splat(126.0f) : x;
+  vf shifted = x + 12582912.0f;  // 1.5 * 2^23: rounds to nearest, integer in the low bits
+  vf p = exp2_fraction(x - (shifted - 12582912.0f));
   vi bits, scale;
   memcpy(&bits, &p, sizeof bits);
   memcpy(&scale, &shifted, sizeof scale);
@@ -78,6 +89,7 @@ static inline vf exp2v(vf x) {  // degree 6, relative error < 3e-7 on the range 
   memcpy(&p, &bits, sizeof p);
   return p;
 }
+#endif
 static inline vf sigmoid(vf x) { return 1.0f / (1.0f + exp2v(x * -LOG2E)); }
 
 static inline float softplus1(float x) { return x > 20.0f ? x : log1pf(expf(x)); }
@@ -174,7 +186,7 @@ static void scan_backward(int batch, int T, int C, const E* u, const E* dt, cons
       memset(sb, 0, sizeof sb);
       memset(sc, 0, sizeof sc);
       for (int k = 0; k < blocks; k++) {
-        vf x[CHUNK], raw[CHUNK], step[CHUNK], g[CHUNK], total[CHUNK], dstep[CHUNK], din[CHUNK];
+        vf x[CHUNK], in[CHUNK], raw[CHUNK], step[CHUNK], g[CHUNK], total[CHUNK], dstep[CHUNK], din[CHUNK];
         vf decay[CHUNK], state[CHUNK + 1];
         const vf vbias = load(bias + k * W), vd = load(d + k * W);
         vf sum_d = load(dd_s + k * W);
@@ -183,6 +195,7 @@ static void scan_backward(int batch, int T, int C, const E* u, const E* dt, cons
           x[i] = load(u + at);
           raw[i] = load(dt + at) + vbias;
           step[i] = softplus(raw[i]);
+          in[i] = step[i] * x[i];
           const vf gate = load(z + at);
           g[i] = load(dy + at) * gate * sigmoid(gate);
           sum_d += g[i] * x[i];
@@ -193,26 +206,28 @@ static void scan_backward(int batch, int T, int C, const E* u, const E* dt, cons
         store(dd_s + k * W, sum_d);
         for (int n = 0; n < N; n++) {
           const vf a = load(a2 + size_t(n) * C + k * W);
-          state[0] = load(saved + (((size_t(s) * chunks + q) * blocks + k) * N + n) * W);
+          vf h = load(saved + (((size_t(s) * chunks + q) * blocks + k) * N + n) * W);
+          state[0] = h;
+#pragma GCC unroll 4
           for (int i = 0; i < len; i++) {
             decay[i] = exp2v(step[i] * a);
-            state[i + 1] = decay[i] * state[i] + step[i] * x[i] * bf[i * N + n];
-            total[i] += state[i + 1] * cf[i * N + n];
+            h = decay[i] * h + in[i] * bf[i * N + n];
+            state[i + 1] = h;
+            total[i] += h * cf[i * N + n];
           }
           vf dh = load(&carry[(size_t(k) * N + n) * W]);
           vf da = load(da_s + size_t(n) * C + k * W);
+          float *lane_b = sb + n * CHUNK * W, *lane_c = sc + n * CHUNK * W;
+#pragma GCC unroll 4
           for (int i = len - 1; i >= 0; i--) {
             dh += g[i] * cf[i * N + n];
-            float* lane_c = sc + (i * N + n) * W;
-            store(lane_c, load(lane_c) + g[i] * state[i + 1]);
-            float* lane_b = sb + (i * N + n) * W;
-            store(lane_b, load(lane_b) + dh * step[i] * x[i]);
+            store(lane_c + i * W, load(lane_c + i * W) + g[i] * state[i + 1]);
+            store(lane_b + i * W, load(lane_b + i * W) + dh * in[i]);
             din[i] += dh * bf[i * N + n];
-            const vf flow = dh * decay[i];
-            const vf grad = flow * state[i];  // d loss / d (step * a_n), natural exponent
+            dh *= decay[i];
+            const vf grad = dh * state[i];  // d loss / d (step * a_n), natural exponent
             dstep[i] += grad * a;
             da += grad * step[i];
-            dh = flow;
           }
           store(&carry[(size_t(k) * N + n) * W], dh);
           store(da_s + size_t(n) * C + k * W, da);
@@ -230,8 +245,8 @@ static void scan_backward(int batch, int T, int C, const E* u, const E* dt, cons
         store(dbias_s + k * W, sum_bias);
       }
       for (int i = 0; i < len * N; i++) {
-        put(db + (size_t(s) * T + first) * N + i, sum(load(sb + i * W)));
-        put(dc + (size_t(s) * T + first) * N + i, sum(load(sc + i * W)));
+        put(db + (size_t(s) * T + first) * N + i, sum(load(sb + ((i % N) * CHUNK + i / N) * W)));
+        put(dc + (size_t(s) * T + first) * N + i, sum(load(sc + ((i % N) * CHUNK + i / N) * W)));
       }
     }
   }

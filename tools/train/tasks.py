@@ -56,9 +56,14 @@ ITSELF = [
     ("What is two and two?", "Two and two are four. I am better at stories than at sums.")]
 
 
+def unwrap(text: str) -> str:
+    """Joins lines that were wrapped in the middle of a sentence (some stories are)."""
+    return re.sub(r"(?<=[a-z,;A-Z-])\n(?=[a-z])", " ", text)
+
+
 def passages(text: str, rng: random.Random, words_min: int, words_max: int, count: int, opening: bool):
     """Up to count runs of whole paragraphs with words_min..words_max words; opening: story starts."""
-    lines = [p for p in text.split("\n") if p]
+    lines = [p for p in unwrap(text).split("\n") if p]
     starts = [i for i, p in enumerate(lines) if not opening or OPENING.match(p)]
     rng.shuffle(starts)
     for start in starts[:count]:
@@ -66,7 +71,8 @@ def passages(text: str, rng: random.Random, words_min: int, words_max: int, coun
         while end < len(lines) and size < want:
             size += lines[end].count(" ") + 1
             end += 1
-        if words_min <= size <= 1.3 * words_max:
+        verse = size < 7 * (end - start)
+        if words_min <= size <= 1.3 * words_max and not verse:
             yield "\n".join(lines[start:end])
 
 
@@ -82,7 +88,7 @@ def stories(documents, rng):
             nouns = sorted({w for w in NOUN.findall(text) if w not in NOT_NOUNS})
             if len(nouns) < 3:
                 continue
-            for _ in range(2 if short else 1):
+            for _ in range(3 if short else 2):
                 words = rng.sample(nouns, rng.choice([1, 2, 3, 3]))
                 named = [("an " if w[0] in "aeiou" else "a ") + w for w in words] if rng.random() < 0.4 else words
                 yield [("user", rng.choice(STORY).format(listed(named))), ("assistant", text)]
@@ -132,7 +138,7 @@ def answers(folder, rng):
         item = json.loads(line)
         if item["story"] in banned or item["story"] not in texts:
             continue
-        text = texts[item["story"]].translate(prepare.ASCII)
+        text = unwrap(texts[item["story"]].translate(prepare.ASCII))
         passage = nearest_passage(text, item["q"], item["a"], rng.randint(60, 150))
         question, answer = item["q"].translate(prepare.ASCII), item["a"].translate(prepare.ASCII)
         yield [("user", rng.choice(ANSWER).format(passage, question)), ("assistant", sentence_case(answer))]

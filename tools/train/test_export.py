@@ -7,6 +7,7 @@ import numpy as np
 import sentencepiece
 import torch
 
+import decode
 import export
 import gguf_file
 import model
@@ -68,6 +69,14 @@ class Export(unittest.TestCase):
             exact, rounded = (model.logits(p, ids, self.shape) for p in (self.params, back))
         self.assertLess(((exact - rounded).norm() / exact.norm()).item(), 0.05)
         self.assertGreater((exact - rounded).abs().max().item(), 0.0)
+
+    def test_decoder_agrees_with_the_forward_pass(self):
+        ids = torch.randint(0, self.vocab, (2, 9), generator=torch.Generator().manual_seed(2))
+        with torch.no_grad():
+            whole = model.logits(self.params, ids, self.shape)
+        decoder = decode.Decoder(self.params, self.shape, 2)
+        steps = torch.stack([decoder.step(ids[:, i]) for i in range(9)], 1)
+        self.assertLess((whole - steps).abs().max().item(), 1e-5)
 
     def test_hf_names(self):
         names = export.to_hf(self.params)

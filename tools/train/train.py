@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import pathlib
+import threading
 import time
 import tomllib
 
@@ -55,14 +56,20 @@ def rate_at(step: int, train: dict, decay: dict | None) -> float:
 
 
 class State:
-    """The shared buffers: master weights, optimiser moments, bf16 copies, gradients by worker."""
+    """The buffers that all workers share: master weights, optimiser moments, bf16 copies, gradients.
 
-    def __init__(self, shape: model.Shape, workers: int, seed: int):
+    In shared memory on the CPU; on a GPU (one worker) in its memory.
+    """
+
+    def __init__(self, shape: model.Shape, workers: int, seed: int, device: str):
         self.shapes = model.parameter_shapes(shape)
         total = sum(torch.Size(x).numel() for x in self.shapes.values())
-        self.master, self.momentum, self.variance = (torch.zeros(total).share_memory_() for _ in "mmv")
-        self.half = torch.zeros(total, dtype=torch.bfloat16).share_memory_()
-        self.grads = torch.zeros(workers, total).share_memory_()
+
+        def room(*size, dtype=torch.float32):
+            made = torch.zeros(*size, dtype=dtype, device=device)
+            return made.share_memory_() if device == "cpu" else made
+        self.master, self.momentum, self.variance = room(total), room(total), room(total)
+        self.half, self.grads = room(total, dtype=torch.bfloat16), room(workers, total)
         self.meters = torch.zeros(workers, 64, dtype=torch.float64).share_memory_()
         rng = torch.Generator().manual_seed(seed)
         for name, view in views(self.master, self.shapes).items():
@@ -84,12 +91,12 @@ def save(path: pathlib.Path, state: State, config: dict, progress: dict):
     os.replace(path.with_suffix(".tmp"), path)
 
 
-def leaves(state: State, device: str, dtype) -> dict[str, torch.Tensor]:
-    """What autograd sees: matrices in dtype, everything else f32; views of the shared buffers on a CPU."""
+def leaves(state: State, dtype) -> dict[str, torch.Tensor]:
+    """What autograd sees, all views of the shared buffers: matrices in dtype, everything else f32."""
     master, half = views(state.master, state.shapes), views(state.half, state.shapes)
     chosen = {n: half[n] if model.is_matrix(n) and dtype == torch.bfloat16 else master[n]
               for n in state.shapes}
-    return {n: x.detach().to(device).requires_grad_() for n, x in chosen.items()}
+    return {n: x.detach().requires_grad_() for n, x in chosen.items()}
 
 
 def work(rank: int, config: dict, args, state: State, barrier, progress: dict):
@@ -97,10 +104,9 @@ def work(rank: int, config: dict, args, state: State, barrier, progress: dict):
     train, shape = config["train"], model.Shape(**config["model"])
     workers, device = train["workers"], train["device"]
     dtype = torch.bfloat16 if has_bf16(device) else torch.float32
-    if device == "cpu":
-        torch.set_num_threads(1)
+    torch.set_num_threads(1)
     torch.manual_seed(config["seed"])
-    params = leaves(state, device, dtype)
+    params = leaves(state, dtype)
     own = optim.share(state.shapes, workers)[rank]
     master, half = views(state.master, state.shapes), views(state.half, state.shapes)
     grads = [views(row, state.shapes) for row in state.grads]
@@ -150,9 +156,6 @@ def work(rank: int, config: dict, args, state: State, barrier, progress: dict):
         loss = float(state.meters[:, 0].mean())
         step, trained = step + 1, trained + tokens.numel()
         barrier.wait()
-        if device != "cpu":
-            fresh = leaves(state, device, dtype)
-            params = fresh
         if rank == 0:
             low = float(loads.min() * shape.experts) if loads is not None else 1.0
             log.write(json.dumps({"step": step, "tokens": trained, "loss": round(loss, 5),
@@ -186,20 +189,22 @@ def main():
     args.decay = bool(args.decay_steps or args.decay_minutes)
     args.out.mkdir(parents=True, exist_ok=True)
     config = tomllib.loads(args.config.read_text())
-    torch.set_num_threads(1)
-    state = State(model.Shape(**config["model"]), config["train"]["workers"], config["seed"])
+    workers, device = config["train"]["workers"], config["train"]["device"]
+    assert device == "cpu" or workers == 1, "several workers share the CPU's memory only"
+    state = State(model.Shape(**config["model"]), workers, config["seed"], device)
     progress = {"step": 0, "tokens": 0, "counters": {}}
     last = args.out / "last.pt"
     source = last if last.exists() else args.branch
     if source:
-        checkpoint = torch.load(source, weights_only=True)
+        checkpoint = torch.load(source, weights_only=True, map_location="cpu")
         state.load(checkpoint)
         progress = {k: checkpoint[k] for k in ("step", "tokens", "counters", "decay") if k in checkpoint}
         print(f"resuming {source} at step {progress['step']}, {progress['tokens'] / 1e6:.2f} M tokens")
-    workers = config["train"]["workers"]
-    context = mp.get_context("spawn")
-    barrier = context.Barrier(workers)
-    mp.spawn(work, (config, args, state, barrier, progress), nprocs=workers)
+    if workers == 1:
+        work(0, config, args, state, threading.Barrier(1), progress)
+    else:
+        barrier = mp.get_context("spawn").Barrier(workers)
+        mp.spawn(work, (config, args, state, barrier, progress), nprocs=workers)
 
 
 if __name__ == "__main__":
