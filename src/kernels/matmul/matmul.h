@@ -2,12 +2,12 @@
 // Weights are packed in strips of 16 outputs, so that vectors run over outputs and one output element is one reduction in one order.
 //   F32, F16, BF16: 16 interleaved partial sums (k mod 16), each by fma in order of k, k padded with zeros to a multiple of 16, then one fixed tree:
 //     s[i] += s[i+8]; s[i] += s[i+4]; s[i] += s[i+2]; s[0] + s[1]. f16 and bf16 weights are widened exactly.
-//   Block types: activations in 8 bits with an f32 scale per 16 (quantize.h: d, s, n). Over each group of 32 weights, in order of k, with i0 and i1 the exact
+//   Block types: activations in 8 bits with an f32 scale per 16 (quantize.h: d, t, s). Over each group of 32 weights, in order of k, with i0 and i1 the exact
 //   integer sums of (integer weight) * q over its first and second 16, and dw, mw the f32 scale and minimum of the weights (dw = d or d * scale, mw = m or
 //   -(dmin * min), one rounding each):
 //     one scale per 32 or more:  acc = fma(dw, fma(float(i1), d1, float(i0) * d0), acc); with a minimum then acc = fma(mw, s, acc)
 //     Q2_K, Q3_K, Q6_K:          acc = fma(dw0, float(i0) * d0, acc), acc = fma(dw1, float(i1) * d1, acc);
-//     and Q2_K:                  acc = fma(mw0, d0 * float(n0), acc), acc = fma(mw1, d1 * float(n1), acc) with mw = dmin * min / 128
+//     and Q2_K:                  acc = fma(mw0, t0, acc), acc = fma(mw1, t1, acc) with mw = dmin * min / 128
 //   Integer weights are q less the type's offset (Q4_0 8, Q5_0 16, Q3_K 4, Q6_K 32), table values (IQ4_NL, IQ4_XS, MXFP4), or plain q (types with a minimum).
 // The result of a row does not depend on how many rows are in the call. bias and accumulate are plain adds after the reduction: (acc + bias) + out.
 #pragma once

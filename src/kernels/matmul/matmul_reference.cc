@@ -141,15 +141,8 @@ void unpack_group_scales(const uint8_t* head, uint32_t slot, Scales* scales) {
   }
 }
 
-// What a quantised row offers for one group.
-struct GroupOfRow {
-  const int8_t* q;
-  float d0, d1, s;
-  int32_t n0, n1;
-};
-
 template <PackedLayout kLayout>
-void add_group(const int8_t (*w)[64], const Scales& scales, const GroupOfRow& x, float* acc) {
+void add_group(const int8_t (*w)[64], const Scales& scales, const QuantizedGroup& x, float* acc) {
   for (uint32_t o = 0; o < 16; ++o) {
     int32_t sums[2] = {0, 0};
     for (uint32_t quad = 0; quad < 8; ++quad) {
@@ -158,32 +151,24 @@ void add_group(const int8_t (*w)[64], const Scales& scales, const GroupOfRow& x,
     const float f0 = static_cast<float>(sums[0]), f1 = static_cast<float>(sums[1]);
     float a = acc[o];
     if constexpr (!kLayout.scale_per_16) {
-      a = fma_exact(scales.dw[0][o], fma_exact(f1, x.d1, f0 * x.d0), a);
+      a = fma_exact(scales.dw[0][o], fma_exact(f1, x.d[1], f0 * x.d[0]), a);
       if constexpr (kLayout.has_min) a = fma_exact(scales.mw[0][o], x.s, a);
     } else {
-      a = fma_exact(scales.dw[0][o], f0 * x.d0, a);
-      a = fma_exact(scales.dw[1][o], f1 * x.d1, a);
+      a = fma_exact(scales.dw[0][o], f0 * x.d[0], a);
+      a = fma_exact(scales.dw[1][o], f1 * x.d[1], a);
       if constexpr (kLayout.has_min) {
-        a = fma_exact(scales.mw[0][o], x.d0 * static_cast<float>(x.n0), a);
-        a = fma_exact(scales.mw[1][o], x.d1 * static_cast<float>(x.n1), a);
+        a = fma_exact(scales.mw[0][o], x.t[0], a);
+        a = fma_exact(scales.mw[1][o], x.t[1], a);
       }
     }
     acc[o] = a;
   }
 }
 
-GroupOfRow group_of_row(const uint8_t* row, const QuantizedRowLayout& layout, uint64_t group) {
-  const auto* d = reinterpret_cast<const float*>(row + layout.d_offset) + 2 * group;
-  const auto* s = reinterpret_cast<const float*>(row + layout.s_offset) + group;
-  const auto* n = reinterpret_cast<const int32_t*>(row + layout.n_offset) + 2 * group;
-  return {reinterpret_cast<const int8_t*>(row + layout.q_offset) + 32 * group, d[0], d[1], *s, n[0], n[1]};
-}
-
 template <DType kType>
 void matmul_blocks(const MatmulArgs& args) {
   constexpr PackedLayout kLayout = packed_layout_of(kType);
   constexpr uint64_t kChunkBytes = kLayout.head_bytes + kLayout.groups * kLayout.group_bytes;
-  const QuantizedRowLayout row_layout = quantized_row_layout(args.k);
   const uint64_t strip_bytes = packed_strip_bytes(kType, args.k);
   for (size_t strip = args.strip_begin; strip < args.strip_end; ++strip) {
     for (size_t first = 0; first < args.rows; first += kRows) {
@@ -198,7 +183,7 @@ void matmul_blocks(const MatmulArgs& args) {
         unpack_group_scales<kLayout>(head, slot, &scales);
         for (size_t row = 0; row < rows; ++row) {
           const uint8_t* x = args.activations + row_of(args.in_rows, first + row) * args.activation_stride;
-          add_group<kLayout>(w, scales, group_of_row(x, row_layout, group), acc[row]);
+          add_group<kLayout>(w, scales, reinterpret_cast<const QuantizedGroup*>(x)[group], acc[row]);
         }
       }
       for (size_t row = 0; row < rows; ++row) store_outputs(args, strip, first + row, acc[row]);

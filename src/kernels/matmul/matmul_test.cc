@@ -119,7 +119,7 @@ struct Prepared {
         packed(packed_bytes(c.type, c.n, c.k)),
         x_stride((c.k + 15) / 16 * 16 + 16),
         x(c.rows_stored * x_stride * 4),
-        q(c.rows_stored * quantized_row_layout(c.k).bytes),
+        q(c.rows_stored * quantized_row_bytes(c.k)),
         bias(n_padded, 0.0f),
         before(c.rows_stored * (n_padded + 16)) {
     random_weights(c.type, c.values, random, checkpoint.data(), checkpoint.size());
@@ -134,7 +134,7 @@ struct Prepared {
       }
     }
     if (activation_format(c.type) == ActivationFormat::kQ8) {
-      quantize_for(Isa::kBaseline)({floats, x_stride, q.data(), quantized_row_layout(c.k).bytes, c.k, 0, c.rows_stored});
+      quantize_for(Isa::kBaseline)({floats, x_stride, q.data(), quantized_row_bytes(c.k), c.k, 0, c.rows_stored});
     }
     for (size_t i = 0; i < c.n; ++i) bias[i] = sane(random);
     for (auto& v : before) v = sane(random);
@@ -152,7 +152,7 @@ struct Prepared {
     args.k = c.k;
     const bool quantized = activation_format(c.type) == ActivationFormat::kQ8;
     args.activations = quantized ? q.data() : x.data();
-    args.activation_stride = quantized ? quantized_row_layout(c.k).bytes : x_stride * 4;
+    args.activation_stride = quantized ? quantized_row_bytes(c.k) : x_stride * 4;
     args.bias = c.bias ? bias.data() : nullptr;
     args.out = out.data();
     args.out_stride = n_padded + 16;

@@ -17,31 +17,23 @@ enum class ActivationFormat : uint8_t { kF32, kQ8 };
 inline constexpr uint64_t kQ8Block = 16;
 inline constexpr float kQ8SmallestAmax = 0x1p-100f;
 
-// Layout of one quantised row of k elements (k a multiple of 32), each part 64-byte aligned:
-//   int8_t q[k] | float d[k / 16] | float s[k / 32] | int32_t n[k / 16]
-// S = sum of the q of a block. n = -128 * S. s = fma(d1, S1, d0 * S0) over the two blocks of a group of 32: what a weight's minimum is multiplied with.
-struct QuantizedRowLayout {
-  size_t q_offset;
-  size_t d_offset;
-  size_t s_offset;
-  size_t n_offset;
-  size_t bytes;  // multiple of 64
+// A quantised row of k elements (k a multiple of 32) is k / 32 groups, 64-byte aligned: one cache line holds all that a kernel needs of 32 elements.
+struct alignas(64) QuantizedGroup {
+  int8_t q[32];
+  float d[2];    // scales of the two blocks of 16
+  int32_t n[2];  // -128 * S, S the sum of a block's q: with it kernels take offsets off unsigned weights
+  float t[2];    // d * float(n): what minimums of 16 weights are multiplied with (Q2_K)
+  float s;       // fma(d[1], float(S1), d[0] * float(S0)): what minimums of 32 weights are multiplied with
+  float zero;
 };
+static_assert(sizeof(QuantizedGroup) == 64);
 
-// Always inlined: kernels compiled for wide instruction sets must not emit a copy that others could link to.
-[[gnu::always_inline]] inline constexpr QuantizedRowLayout quantized_row_layout(uint64_t k) {
-  QuantizedRowLayout layout{};
-  layout.d_offset = (k + 63) / 64 * 64;
-  layout.s_offset = layout.d_offset + (k / 4 + 63) / 64 * 64;
-  layout.n_offset = layout.s_offset + (k / 8 + 63) / 64 * 64;
-  layout.bytes = layout.n_offset + (k / 4 + 63) / 64 * 64;
-  return layout;
-}
+[[gnu::always_inline]] inline constexpr size_t quantized_row_bytes(uint64_t k) { return k / 32 * sizeof(QuantizedGroup); }
 
 struct QuantizeArgs {
   const float* x;   // [rows, k], stride x_stride floats
   size_t x_stride;
-  uint8_t* out;     // [rows] rows of quantized_row_layout(k), stride out_stride bytes
+  uint8_t* out;     // [rows] rows of quantized_row_bytes(k), stride out_stride bytes
   size_t out_stride;
   uint64_t k;
   size_t row_begin, row_end;

@@ -38,22 +38,19 @@ float quantize_block(const float* x, int8_t* q, int32_t* sum) {
 }  // namespace
 
 void quantize_reference(const QuantizeArgs& args) {
-  const QuantizedRowLayout layout = quantized_row_layout(args.k);
   for (size_t row = args.row_begin; row < args.row_end; ++row) {
     const float* x = args.x + row * args.x_stride;
-    uint8_t* out = args.out + row * args.out_stride;
-    auto* q = reinterpret_cast<int8_t*>(out + layout.q_offset);
-    auto* d = reinterpret_cast<float*>(out + layout.d_offset);
-    auto* s = reinterpret_cast<float*>(out + layout.s_offset);
-    auto* n = reinterpret_cast<int32_t*>(out + layout.n_offset);
-    for (uint64_t group = 0; group < args.k / 32; ++group) {
+    auto* groups = reinterpret_cast<QuantizedGroup*>(args.out + row * args.out_stride);
+    for (uint64_t i = 0; i < args.k / 32; ++i) {
+      QuantizedGroup& group = groups[i];
       int32_t sums[2];
       for (uint64_t half = 0; half < 2; ++half) {
-        const uint64_t block = 2 * group + half;
-        d[block] = quantize_block(x + 16 * block, q + 16 * block, &sums[half]);
-        n[block] = -128 * sums[half];
+        group.d[half] = quantize_block(x + 32 * i + 16 * half, group.q + 16 * half, &sums[half]);
+        group.n[half] = -128 * sums[half];
+        group.t[half] = group.d[half] * static_cast<float>(group.n[half]);
       }
-      s[group] = fma_exact(d[2 * group + 1], static_cast<float>(sums[1]), d[2 * group] * static_cast<float>(sums[0]));
+      group.s = fma_exact(group.d[1], static_cast<float>(sums[1]), group.d[0] * static_cast<float>(sums[0]));
+      group.zero = 0;
     }
   }
 }
