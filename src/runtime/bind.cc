@@ -146,10 +146,14 @@ class Binder {
   }
   Result<BoundOp> attention() const {
     const Buffer q = buffer("q"), out = buffer("out");
+    const kernels::KvShape kv = kv_shape();
+    const uint32_t q_heads = static_cast<uint32_t>(integer("heads"));
     return BoundOp{AttentionOp{kernels::attention_for(options_.kv_type, options_.isa),
-                               {.shape = kv_shape(), .q = q.floats(), .q_stride = q.stride_floats(), .out = out.floats(), .out_stride = out.stride_floats(),
-                                .q_heads = static_cast<uint32_t>(integer("heads")), .scale = number("scale"), .softcap = number("softcap"),
-                                .window = static_cast<int32_t>(integer("window")), .sinks = nullptr, .layer_offset = static_cast<size_t>(value("kv").offset)}}};
+                               {.shape = kv, .q = q.floats(), .q_stride = q.stride_floats(), .out = out.floats(), .out_stride = out.stride_floats(),
+                                .q_heads = q_heads, .scale = number("scale"), .softcap = number("softcap"),
+                                .window = static_cast<int32_t>(integer("window")), .sinks = nullptr, .rows = nullptr, .row_count = 0,
+                                // With fewer KV heads than threads, a row's query heads are cut among threads.
+                                .head_parts = kv.heads < options_.threads ? std::min(q_heads / kv.heads, options_.threads) : 1, .layer_offset = static_cast<size_t>(value("kv").offset)}}};
   }
   Result<BoundOp> conv1d() const {
     const Value& w = value("weight");

@@ -82,8 +82,9 @@ void KvWriteOp::run(const Step& step, Scratch&, uint32_t thread) const {
 
 void AttentionOp::run(const Step& step, Scratch& scratch, uint32_t thread) const {
   kernels::AttentionArgs a = args;
-  const Range items = share(step.rows() * a.shape.heads, thread, step.threads);
+  const Range items = share(step.rows() * a.shape.heads * a.head_parts, thread, step.threads);
   a.rows = step.kv_rows.data();
+  a.row_count = step.rows();
   a.scratch = scratch.floats.data();
   a.item_begin = items.begin;
   a.item_end = items.end;
