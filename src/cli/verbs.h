@@ -1,0 +1,4 @@
+#pragma once
+namespace sluice::cli {
+int main_with(int argc, char** argv);
+}
