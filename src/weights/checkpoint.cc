@@ -94,6 +94,7 @@ struct Checkpoint::Parts {
   std::optional<Gguf> gguf;
   std::vector<TensorView> tensors;
   std::vector<uint32_t> by_name;  // indices into tensors, sorted
+  uint64_t config_hash = 0;  // of the text of config.json
   uint64_t fingerprint = 0;
 
   Status index();
@@ -155,7 +156,8 @@ Status Checkpoint::Parts::read_config(const fs::path& path) {
   if (!parsed.ok()) return at(path, parsed.error());
   if (!parsed->is_object()) return Error{path.string() + ": it does not hold a JSON object"};
   config = std::move(*parsed);
-  fingerprint = hash_text(text, fingerprint);
+  config_hash = hash_text(text, 0);
+  fingerprint = hash_value(config_hash, fingerprint);
   return {};
 }
 
@@ -317,7 +319,7 @@ uint64_t Checkpoint::content_hash() const {
       hash = hash64(entry.value.bytes, hash);
     }
   } else {
-    hash = hash_text(parts_->config.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), hash);
+    hash = parts_->config_hash;
   }
   for (const uint32_t i : parts_->by_name) {
     const TensorView& view = parts_->tensors[i];

@@ -47,6 +47,8 @@ std::string_view non_finite_at(std::string_view text, size_t at) {
 // Builds the document. nlohmann's own builder takes the last of two equal keys in silence.
 class Builder final : public nlohmann::json_sax<Json> {
  public:
+  explicit Builder(bool marked) : marked_(marked) {}
+
   bool null() override { return put(Json(nullptr)) != nullptr; }
   bool boolean(bool value) override { return put(Json(value)) != nullptr; }
   bool number_integer(number_integer_t value) override { return put(Json(value)) != nullptr; }
@@ -54,9 +56,7 @@ class Builder final : public nlohmann::json_sax<Json> {
   bool number_float(number_float_t value, const string_t&) override { return put(Json(value)) != nullptr; }
   bool binary(binary_t&) override { return false; }  // never sent for text
   bool string(string_t& value) override {
-    if (!value.empty() && value.front() == kMarker) {
-      if (const auto number = non_finite(std::string_view(value).substr(1))) return put(Json(*number)) != nullptr;
-    }
+    if (const auto number = marked_number(value)) return put(Json(*number)) != nullptr;
     return put(Json(std::move(value))) != nullptr;
   }
   bool start_object(std::size_t) override { return open(Json::object()); }
@@ -74,6 +74,10 @@ class Builder final : public nlohmann::json_sax<Json> {
     return true;
   }
   bool key(string_t& value) override {
+    if (marked_number(value)) {
+      error_ = "a key must be a string";
+      return false;
+    }
     if (open_.back()->contains(value)) {
       error_ = "key " + shown(value) + " occurs twice in one object";
       return false;
@@ -108,6 +112,12 @@ class Builder final : public nlohmann::json_sax<Json> {
     return true;
   }
 
+  std::optional<double> marked_number(const std::string& text) const {
+    if (!marked_ || text.empty() || text.front() != kMarker) return std::nullopt;
+    return non_finite(std::string_view(text).substr(1));
+  }
+
+  const bool marked_;  // the scan has put markers into the text
   Json root_;
   std::vector<Json*> open_;
   std::string key_;
@@ -126,21 +136,30 @@ Status scan_json(std::string_view text, const JsonLimits& limits, std::string& r
   rewritten.clear();
   uint64_t depth = 0;
   size_t copied = 0;
+  size_t run = 0;  // where the number, word or space that i is in began
   for (size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
+    if (i - run > limits.token_bytes_max) {
+      return Error{"the number or space at byte " + std::to_string(run) + " is longer than " + std::to_string(limits.token_bytes_max) + " bytes"};
+    }
     if (c == '"') {
       const size_t length = string_length(text, i);
       if (length == std::string_view::npos) return Error{"the string that begins at byte " + std::to_string(i) + " does not end"};
-      if (length - 2 > limits.string_bytes_max) {
+      if (length - 2 > limits.token_bytes_max) {
         return Error{"the string at byte " + std::to_string(i) + " is " + std::to_string(length - 2) + " bytes long, the limit is " +
-                     std::to_string(limits.string_bytes_max)};
+                     std::to_string(limits.token_bytes_max)};
       }
       i += length - 1;
+      run = i + 1;
+    } else if (c == ',' || c == ':') {
+      run = i + 1;
     } else if (c == '{' || c == '[') {
+      run = i + 1;
       if (++depth > limits.depth_max) {
         return Error{"brackets are nested deeper than " + std::to_string(limits.depth_max) + " at byte " + std::to_string(i)};
       }
     } else if (c == '}' || c == ']') {
+      run = i + 1;
       if (depth > 0) --depth;
     } else if (limits.non_finite && (c == '-' || c == 'I' || c == 'N')) {
       const std::string_view word = non_finite_at(text, i);
@@ -168,7 +187,7 @@ Result<Json> parse_config(std::string_view text) {
   std::string rewritten;
   const JsonLimits limits{limits::kJsonDepthMax, limits::kConfigBytesMax, true};
   SLUICE_TRY_VOID(scan_json(text, limits, rewritten));
-  Builder builder;
+  Builder builder(!rewritten.empty());
   if (!Json::sax_parse(rewritten.empty() ? text : std::string_view(rewritten), &builder)) return Error{builder.error()};
   return builder.take();
 }

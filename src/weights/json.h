@@ -1,4 +1,4 @@
-// JSON from untrusted files. A linear scan first bounds nesting and string length and finds bare Infinity and NaN (Python writes them);
+// JSON from untrusted files. A linear scan first bounds nesting and the length of tokens and finds bare Infinity and NaN (Python writes them);
 // then nlohmann's SAX parser does the reading, so nothing is built that the caller did not ask for. Duplicate keys are errors.
 #pragma once
 
@@ -13,7 +13,7 @@ namespace sluice::weights {
 
 struct JsonLimits {
   uint32_t depth_max;
-  uint64_t string_bytes_max;  // as written in the file
+  uint64_t token_bytes_max;  // of a string, a number or the space between two; nlohmann buffers each of them whole
   bool non_finite;            // take bare Infinity, -Infinity and NaN
 };
 

@@ -292,6 +292,13 @@ class IndexHandler final : public Handler {
 
 }  // namespace
 
+std::string_view safetensors_type(DType dtype) {
+  for (const NamedType& type : kNamedTypes) {
+    if (type.dtype == dtype) return type.name;
+  }
+  return {};
+}
+
 Result<Safetensors> parse_safetensors(std::span<const std::byte> file) {
   ByteReader reader(file);
   SLUICE_TRY(const uint64_t header_bytes, reader.number<uint64_t>("header length"));
@@ -299,7 +306,8 @@ Result<Safetensors> parse_safetensors(std::span<const std::byte> file) {
     return Error{"the header is " + std::to_string(header_bytes) + " bytes long, the limit is " + std::to_string(limits::kSafetensorsHeaderBytesMax)};
   }
   SLUICE_TRY(const auto raw, reader.take(header_bytes, "header"));
-  const std::string_view text(reinterpret_cast<const char*>(raw.data()), raw.size());
+  std::string_view text(reinterpret_cast<const char*>(raw.data()), raw.size());
+  text = text.substr(0, text.find_last_not_of(' ') + 1);  // writers pad it
   if (!text.starts_with('{')) return Error{"the header does not begin with \"{\""};
   HeaderHandler handler;
   SLUICE_TRY_VOID(sax_json(text, {limits::kJsonDepthMax, kHeaderStringBytesMax, false}, handler, handler.error()));

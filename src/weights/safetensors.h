@@ -24,6 +24,9 @@ struct Safetensors {
 // `file` must outlive the views.
 Result<Safetensors> parse_safetensors(std::span<const std::byte> file);
 
+// "BF16" for kBF16; empty for types that safetensors does not have.
+std::string_view safetensors_type(DType dtype);
+
 struct ShardIndex {
   struct Entry {
     std::string tensor;
