@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <ctime>
 #include <random>
 #include <string>
 
@@ -198,14 +199,14 @@ TEST(SafetensorsHostile, M10AHundredThousandTensorsLoadInASecond) {
   const auto file = writer.build();
   ASSERT_TRUE(file.ok());
   heap_peak_reset();
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();  // processor time: other tests run beside this one
   EXPECT_TRUE(load(*file));
-  const auto spent = std::chrono::steady_clock::now() - start;
+  const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-  EXPECT_LT(spent, std::chrono::seconds(1));
+  EXPECT_LT(seconds, 1.0);
 #endif
   EXPECT_LT(heap_peak_bytes(), file->size() + (160u << 20));
-  RecordProperty("milliseconds", static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(spent).count()));
+  RecordProperty("milliseconds", static_cast<int>(seconds * 1000));
 }
 
 TEST(SafetensorsHostile, M8HeadersThatHoldNothingCostNothing) {
