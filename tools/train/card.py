@@ -4,6 +4,7 @@
 
 facts.json holds what no file knows: bits per byte, task scores, samples, hours, hardware.
 """
+
 import argparse
 import hashlib
 import json
@@ -11,12 +12,16 @@ import pathlib
 
 HERE = pathlib.Path(__file__).parent
 LICENCES = {
-    "gutenberg-847-books.txt.zst": ("Project Gutenberg, 847 books of children's and plain prose", "public domain in the US"),
+    "gutenberg-847-books.txt.zst": (
+        "Project Gutenberg, 847 books of children's and plain prose",
+        "public domain in the US",
+    ),
     "wikinews-en-2022.txt.zst": ("Wikinews, English, 2022", "CC BY 2.5"),
     "fairytaleqa-stories.txt.zst": ("FairytaleQA stories, without the test split", "Apache-2.0"),
     "fairytaleqa-qa.jsonl.zst": ("FairytaleQA questions, without the test split (second stage)", "Apache-2.0"),
     "pratham-books-en.md.zst": ("Pratham Books, 395 stories", "CC BY 4.0"),
-    "taskmaster4.txt.zst": ("Taskmaster ordering dialogues (second stage)", "CC BY 4.0")}
+    "taskmaster4.txt.zst": ("Taskmaster ordering dialogues (second stage)", "CC BY 4.0"),
+}
 
 
 def read_log(paths: list[pathlib.Path]) -> list[dict]:
@@ -32,8 +37,10 @@ def read_log(paths: list[pathlib.Path]) -> list[dict]:
 
 def plot(log: list[dict], decay_from: int | None, path: pathlib.Path):
     import matplotlib
+
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+
     tokens = [x["tokens"] / 1e6 for x in log]
     smooth, mean = [], log[0]["loss"]
     for item in log:
@@ -75,10 +82,14 @@ def main():
     plot(log, decay_from, args.out / "loss.png")
     model = args.out / "sluice-jamba.gguf"
     fields = facts | {
-        "sources": sources(manifest), "trained": f"{log[-1]['tokens'] / 1e6:.1f}", "steps": len(log),
-        "unique": f"{sum(counts['tokens'].values()) / 1e6:.1f}", "mb": f"{model.stat().st_size / 1e6:.1f}",
+        "sources": sources(manifest),
+        "trained": f"{log[-1]['tokens'] / 1e6:.1f}",
+        "steps": len(log),
+        "unique": f"{sum(counts['tokens'].values()) / 1e6:.1f}",
+        "mb": f"{model.stat().st_size / 1e6:.1f}",
         "sha": hashlib.sha256(model.read_bytes()).hexdigest(),
-        "group_tokens": ", ".join(f"{k} {v / 1e6:.2f} M" for k, v in counts["tokens"].items())}
+        "group_tokens": ", ".join(f"{k} {v / 1e6:.2f} M" for k, v in counts["tokens"].items()),
+    }
     text = (HERE / "card.md").read_text()
     for key, value in fields.items():
         text = text.replace("{" + key + "}", str(value))

@@ -1,17 +1,54 @@
 """Puts spelling and grammar errors into clean sentences, and shortens sentences, by rule and seed."""
+
 import random
 import re
 
-CONFUSED = [("their", "there"), ("too", "to"), ("its", "it's"), ("your", "you're"), ("then", "than"),
-            ("was", "were"), ("is", "are"), ("has", "have"), ("does", "do"), ("went", "goed"),
-            ("came", "comed"), ("saw", "seen"), ("took", "taked"), ("ran", "runned"), ("knew", "knowed"),
-            ("thought", "thinked"), ("an", "a"), ("were", "was"), ("are", "is"), ("have", "has"),
-            ("she", "her"), ("he", "him"), ("they", "them"), ("could", "can"), ("gave", "gived")]
+CONFUSED = [
+    ("their", "there"),
+    ("too", "to"),
+    ("its", "it's"),
+    ("your", "you're"),
+    ("then", "than"),
+    ("was", "were"),
+    ("is", "are"),
+    ("has", "have"),
+    ("does", "do"),
+    ("went", "goed"),
+    ("came", "comed"),
+    ("saw", "seen"),
+    ("took", "taked"),
+    ("ran", "runned"),
+    ("knew", "knowed"),
+    ("thought", "thinked"),
+    ("an", "a"),
+    ("were", "was"),
+    ("are", "is"),
+    ("have", "has"),
+    ("she", "her"),
+    ("he", "him"),
+    ("they", "them"),
+    ("could", "can"),
+    ("gave", "gived"),
+]
 SWAPS = {}
 for right, wrong in CONFUSED:
     SWAPS.setdefault(right, []).append(wrong)
-SOUNDS = [("ie", "ei"), ("ei", "ie"), ("ll", "l"), ("tt", "t"), ("ss", "s"), ("ee", "ea"), ("ea", "ee"),
-          ("ght", "gt"), ("ou", "uo"), ("ai", "ia"), ("ph", "f"), ("ck", "k"), ("qu", "kw"), ("ch", "hc")]
+SOUNDS = [
+    ("ie", "ei"),
+    ("ei", "ie"),
+    ("ll", "l"),
+    ("tt", "t"),
+    ("ss", "s"),
+    ("ee", "ea"),
+    ("ea", "ee"),
+    ("ght", "gt"),
+    ("ou", "uo"),
+    ("ai", "ia"),
+    ("ph", "f"),
+    ("ck", "k"),
+    ("qu", "kw"),
+    ("ch", "hc"),
+]
 
 
 def misspell(word: str, rng: random.Random) -> str:
@@ -20,13 +57,13 @@ def misspell(word: str, rng: random.Random) -> str:
     kind = rng.randrange(5 if fits else 4)
     i = rng.randrange(1, len(word) - 1)
     if kind == 0:
-        return word[:i] + word[i + 1] + word[i] + word[i + 2:]
+        return word[:i] + word[i + 1] + word[i] + word[i + 2 :]
     if kind == 1:
-        return word[:i] + word[i + 1:]
+        return word[:i] + word[i + 1 :]
     if kind == 2:
         return word[:i] + word[i] + word[i:]
     if kind == 3:
-        return word[:i] + rng.choice("aeiourtlns") + word[i + 1:]
+        return word[:i] + rng.choice("aeiourtlns") + word[i + 1 :]
     a, b = rng.choice(fits)
     return word[0] + word[1:].replace(a, b, 1)
 
@@ -59,8 +96,13 @@ def corrupt(sentence: str, rng: random.Random) -> str:
 def sentences(text: str) -> list[str]:
     """Plain sentences of 5 to 22 words, without quotation marks."""
     found = re.split(r"(?<=[.!?])\s+", text)
-    return [s for s in found if 5 <= s.count(" ") + 1 <= 22 and re.fullmatch(r"[A-Z][A-Za-z ,;'-]+[.!?]", s)
-            and not re.search(r"\b(Mr|Mrs|Dr|St|I{2,})\.$", s)]
+    return [
+        s
+        for s in found
+        if 5 <= s.count(" ") + 1 <= 22
+        and re.fullmatch(r"[A-Z][A-Za-z ,;'-]+[.!?]", s)
+        and not re.search(r"\b(Mr|Mrs|Dr|St|I{2,})\.$", s)
+    ]
 
 
 def shorten(sentence: str) -> str | None:

@@ -4,6 +4,7 @@ Groups are flat uint16 arrays (books, stories, news) cut on a fixed grid, visite
 permutation a pass, or `tasks`, an array of ready rows (tokens and loss mask) that tasks.py packed.
 A draw needs only the counters of the groups, which the checkpoint keeps.
 """
+
 import pathlib
 
 import numpy as np
@@ -43,7 +44,7 @@ class Windows:
             row = self.arrays[name][order[at]]
             return row[0], row[1][1:]
         start = int(order[at]) * self.window + shift
-        return self.arrays[name][start:start + self.window + 1], None
+        return self.arrays[name][start : start + self.window + 1], None
 
     def draw(self, step: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
         """count rows for this step: tokens and targets, both (count, window) int64."""

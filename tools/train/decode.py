@@ -3,6 +3,7 @@
 Every step costs the same whatever the length; the engine does this properly. Batch of sequences,
 all starting at position 0; a sequence's prompt is fed one token a step, then its own choices follow.
 """
+
 import torch
 import torch.nn.functional as F
 
@@ -23,8 +24,11 @@ class Decoder:
         self.ssm = [torch.zeros(batch, shape.d_inner, shape.states) for _ in range(shape.layers)]
         self.keys = [[] for _ in range(shape.layers)]
         self.values = [[] for _ in range(shape.layers)]
-        self.rate = {i: -torch.exp(params[f"model.layers.{i}.mamba.A_log"])
-                     for i in range(shape.layers) if not shape.is_attention(i)}
+        self.rate = {
+            i: -torch.exp(params[f"model.layers.{i}.mamba.A_log"])
+            for i in range(shape.layers)
+            if not shape.is_attention(i)
+        }
 
     def _mamba(self, i, at, x):
         p, s = self.p, self.s
@@ -32,11 +36,9 @@ class Decoder:
         self.conv[i] = torch.cat([self.conv[i][:, 1:], u[:, None]], 1)
         u = F.silu((self.conv[i] * p[f"{at}.conv1d.weight"].t()).sum(1) + p[f"{at}.conv1d.bias"])
         parts = F.linear(u, p[f"{at}.x_proj.weight"]).split([s.dt_rank, s.states, s.states], -1)
-        dt, b, c = (_norm(part, p[f"{at}.{n}_layernorm.weight"], s.eps)
-                    for part, n in zip(parts, ("dt", "b", "c")))
+        dt, b, c = (_norm(part, p[f"{at}.{n}_layernorm.weight"], s.eps) for part, n in zip(parts, ("dt", "b", "c")))
         dt = F.softplus(F.linear(dt, p[f"{at}.dt_proj.weight"], p[f"{at}.dt_proj.bias"]))
-        self.ssm[i] = torch.exp(dt[..., None] * self.rate[i]) * self.ssm[i] \
-            + (dt * u)[..., None] * b[:, None]
+        self.ssm[i] = torch.exp(dt[..., None] * self.rate[i]) * self.ssm[i] + (dt * u)[..., None] * b[:, None]
         y = (self.ssm[i] * c[:, None]).sum(-1) + p[f"{at}.D"] * u
         return F.linear(y * F.silu(z), p[f"{at}.out_proj.weight"])
 
@@ -45,8 +47,9 @@ class Decoder:
         q, k, v = (F.linear(x, p[f"{at}.{n}_proj.weight"]).view(len(x), -1, s.d // s.heads) for n in "qkv")
         self.keys[i].append(k)
         self.values[i].append(v)
-        k, v = (torch.stack(y, 2).repeat_interleave(s.heads // s.kv_heads, 1)
-                for y in (self.keys[i], self.values[i]))  # (B, H, T, dh)
+        k, v = (
+            torch.stack(y, 2).repeat_interleave(s.heads // s.kv_heads, 1) for y in (self.keys[i], self.values[i])
+        )  # (B, H, T, dh)
         y = F.scaled_dot_product_attention(q[:, :, None], k, v)
         return F.linear(y.reshape(len(x), s.d), p[f"{at}.o_proj.weight"])
 

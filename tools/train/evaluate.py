@@ -7,6 +7,7 @@ its bytes counted; f32 on the CPU. Reports each book, their mean, the least expe
 fair 1/E), and how far the router follows the position (mutual information in bits, sliced by
 position mod 8 and by tokens since the last sentence end).
 """
+
 import argparse
 import json
 import math
@@ -30,11 +31,20 @@ def load(path: pathlib.Path) -> tuple[model.Shape, dict[str, torch.Tensor]]:
     attention = [i for i, n in enumerate(kv) if n]
     period = attention[1] - attention[0] if len(attention) > 1 else len(kv)
     shape = model.Shape(
-        vocab=len(keys["tokenizer.ggml.tokens"]), d=keys["jamba.embedding_length"], layers=len(kv),
-        heads=keys["jamba.attention.head_count"], kv_heads=max(kv), d_ff=keys["jamba.feed_forward_length"],
-        experts=keys["jamba.expert_count"], top_k=keys["jamba.expert_used_count"], attn_period=period,
-        attn_offset=attention[0], d_inner=keys["jamba.ssm.inner_size"],
-        dt_rank=keys["jamba.ssm.time_step_rank"], states=keys["jamba.ssm.state_size"])
+        vocab=len(keys["tokenizer.ggml.tokens"]),
+        d=keys["jamba.embedding_length"],
+        layers=len(kv),
+        heads=keys["jamba.attention.head_count"],
+        kv_heads=max(kv),
+        d_ff=keys["jamba.feed_forward_length"],
+        experts=keys["jamba.expert_count"],
+        top_k=keys["jamba.expert_used_count"],
+        attn_period=period,
+        attn_offset=attention[0],
+        d_inner=keys["jamba.ssm.inner_size"],
+        dt_rank=keys["jamba.ssm.time_step_rank"],
+        states=keys["jamba.ssm.state_size"],
+    )
     return shape, export.from_gguf(tensors, shape)
 
 
@@ -52,7 +62,7 @@ def piece_bytes(sp) -> np.ndarray:
 def bits_per_byte(params, shape, ids: np.ndarray, sizes: np.ndarray, window=512, limit=0) -> float:
     """ids: tokens of one book; limit: at most so many windows (0: all)."""
     count = (len(ids) - 1) // window
-    rows = np.stack([ids[i * window:(i + 1) * window] for i in range(min(count, limit or count))])
+    rows = np.stack([ids[i * window : (i + 1) * window] for i in range(min(count, limit or count))])
     nats = size = 0.0
     for batch in np.array_split(rows, math.ceil(len(rows) / 8)):
         t = torch.from_numpy(batch.astype(np.int64))
@@ -75,7 +85,7 @@ def information(choice: np.ndarray, label: np.ndarray) -> float:
 @torch.no_grad()
 def expert_use(params, shape, ids: np.ndarray, sp, window=512, count=64) -> dict:
     """Load of every MoE layer, and what the first choice shares with position and with the token."""
-    rows = np.stack([ids[i * window:(i + 1) * window] for i in range(count)])
+    rows = np.stack([ids[i * window : (i + 1) * window] for i in range(count)])
     ends = {i for i in range(sp.get_piece_size()) if sp.id_to_piece(i)[-1:] in ".!?\n"}
     since = np.zeros_like(rows, dtype=np.int64)
     for row, out in zip(rows, since):
@@ -88,6 +98,7 @@ def expert_use(params, shape, ids: np.ndarray, sp, window=512, count=64) -> dict
         prob = torch.nn.functional.linear(x.reshape(-1, s.d).float(), p[f"{at}.router.weight"])
         chosen.append(prob.topk(s.top_k, -1).indices)
         return original(p, at, x, s)
+
     model.moe = spy
     try:
         model.hidden_states(params, torch.from_numpy(rows.astype(np.int64)), shape, torch.float32)
@@ -97,12 +108,15 @@ def expert_use(params, shape, ids: np.ndarray, sp, window=512, count=64) -> dict
     for ids_of in chosen:
         load = torch.bincount(ids_of.reshape(-1), minlength=shape.experts).float()
         first = ids_of[:, 0].numpy()
-        layers.append({
-            "least_of_fair": round(float(load.min() / load.mean()), 3),
-            "most_of_fair": round(float(load.max() / load.mean()), 3),
-            "bits_with_position": round(information(first, np.tile(np.arange(window) // 32, count)), 4),
-            "bits_with_place_in_sentence": round(information(first, since.reshape(-1)), 4),
-            "bits_with_token": round(information(first, rows.reshape(-1).astype(np.int64)), 4)})
+        layers.append(
+            {
+                "least_of_fair": round(float(load.min() / load.mean()), 3),
+                "most_of_fair": round(float(load.max() / load.mean()), 3),
+                "bits_with_position": round(information(first, np.tile(np.arange(window) // 32, count)), 4),
+                "bits_with_place_in_sentence": round(information(first, since.reshape(-1)), 4),
+                "bits_with_token": round(information(first, rows.reshape(-1).astype(np.int64)), 4),
+            }
+        )
     return {"layers": layers, "least_of_fair": min(x["least_of_fair"] for x in layers)}
 
 

@@ -7,6 +7,7 @@ sentence as it is. Answers: questions of fairytaleqa's test split; the model rea
 sentences of the story that shares most words with the question (the answer is not looked at),
 beside answering with the one most overlapping sentence of that run.
 """
+
 import argparse
 import collections
 import json
@@ -24,7 +25,7 @@ import tokenizer as tokens
 
 
 def ngrams(words: list[str], n: int) -> collections.Counter:
-    return collections.Counter(tuple(words[i:i + n]) for i in range(len(words) - n + 1))
+    return collections.Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
 
 
 def gleu(triples: list[tuple[str, str, str]]) -> float:
@@ -66,7 +67,7 @@ def respond(params, shape, sp, asked: list[str], new_max: int) -> list[str]:
     out = [""] * len(asked)
     order = sorted(range(len(asked)), key=lambda i: len(prompts[i]))
     for at in range(0, len(order), 64):
-        part = order[at:at + 64]
+        part = order[at : at + 64]
         for i, ids in zip(part, decode.generate(params, shape, [prompts[i] for i in part], new_max)):
             out[i] = sp.decode(ids)
     return out
@@ -79,23 +80,31 @@ def mend(params, shape, sp, folder, count) -> dict:
     left_gleu = gleu([(x["wrong"], x["right"], x["wrong"]) for x in items])
     exact = sum(x["right"] == y for x, y in zip(items, got)) / len(items)
     shown = [{**x, "got": y} for x, y in list(zip(items, got))[:6]]
-    return {"count": len(items), "exact": round(exact, 4), "exact_uncorrected": 0.0,
-            "gleu": round(model_gleu, 4), "gleu_uncorrected": round(left_gleu, 4), "first": shown}
+    return {
+        "count": len(items),
+        "exact": round(exact, 4),
+        "exact_uncorrected": 0.0,
+        "gleu": round(model_gleu, 4),
+        "gleu_uncorrected": round(left_gleu, 4),
+        "first": shown,
+    }
 
 
 def answers(params, shape, sp, folder, count) -> dict:
-    asked = [(story["text"], x["q"], x["a"])
-             for story in map(json.loads, (folder / "fairytaleqa-test.jsonl").read_text().splitlines())
-             for x in story["questions"]]
+    asked = [
+        (story["text"], x["q"], x["a"])
+        for story in map(json.loads, (folder / "fairytaleqa-test.jsonl").read_text().splitlines())
+        for x in story["questions"]
+    ]
     random.Random(1).shuffle(asked)
     asked = asked[:count]
     passages = [tasks.nearest_passage(tasks.unwrap(text), q, "", 110) for text, q, _ in asked]
-    got = respond(params, shape, sp,
-                  [tasks.ANSWER[0].format(p, q) for p, (_, q, _) in zip(passages, asked)], 30)
+    got = respond(params, shape, sp, [tasks.ANSWER[0].format(p, q) for p, (_, q, _) in zip(passages, asked)], 30)
     base = [tasks.nearest_passage(p, q, "", 1) for p, (_, q, _) in zip(passages, asked)]
 
     def score(texts):
         return round(sum(token_f1(t, a) for t, (_, _, a) in zip(texts, asked)) / len(asked), 4)
+
     shown = [{"q": q, "a": a, "got": y} for (_, q, a), y in list(zip(asked, got))[:6]]
     return {"count": len(asked), "f1": score(got), "f1_sentence": score(base), "first": shown}
 
@@ -110,8 +119,10 @@ def main():
     torch.set_num_threads(1)
     shape, params = evaluate.load(args.model)
     sp = tokens.load(args.tokens / "tokenizer.model")
-    report = {"mend": mend(params, shape, sp, args.tokens, args.count),
-              "answers": answers(params, shape, sp, args.clean, args.count)}
+    report = {
+        "mend": mend(params, shape, sp, args.tokens, args.count),
+        "answers": answers(params, shape, sp, args.clean, args.count),
+    }
     print(json.dumps(report, indent=1))
 
 

@@ -1,4 +1,5 @@
 """A small GGUF v3 writer and reader, with Q8_0 blocks. Layout: shared/reference/architectures.md 12, 13."""
+
 import struct
 
 import numpy as np
@@ -73,7 +74,7 @@ class _Reader:
     def string(self) -> str:
         size = self.take("Q")
         self.at += size
-        return self.raw[self.at - size:self.at].decode()
+        return self.raw[self.at - size : self.at].decode()
 
     def scalar(self, kind: int):
         return self.string() if kind == STRING else self.take({U32: "I", I32: "i", FLOAT: "f", BOOL: "?"}[kind])
@@ -103,7 +104,7 @@ def read(path) -> tuple[dict, dict[str, np.ndarray]]:
     for name, shape, kind, offset in infos:
         count = int(np.prod(shape))
         size = count // 32 * 34 if kind == Q8_0 else count * 4
-        data = reader.raw[base + offset:base + offset + size]
+        data = reader.raw[base + offset : base + offset + size]
         whole = dequantise_q8_0(data, shape) if kind == Q8_0 else np.frombuffer(data, "<f4").reshape(shape)
         tensors[name] = whole
     return keys, tensors

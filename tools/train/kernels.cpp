@@ -25,14 +25,18 @@ typedef int32_t vi __attribute__((vector_size(W * 4)));
 typedef uint32_t vu __attribute__((vector_size(W * 4)));
 typedef uint16_t vh __attribute__((vector_size(W * 2)));
 
-static inline vf splat(float x) { return vf{} + x; }
+static inline vf splat(float x) {
+  return vf{} + x;
+}
 
 static inline vf load(const float* p) {
   vf v;
   memcpy(&v, p, sizeof v);
   return v;
 }
-static inline void store(float* p, vf v) { memcpy(p, &v, sizeof v); }
+static inline void store(float* p, vf v) {
+  memcpy(p, &v, sizeof v);
+}
 static inline vf load(const uint16_t* p) {  // bf16 -> f32
   vh h;
   memcpy(&h, p, sizeof h);
@@ -48,14 +52,18 @@ static inline void store(uint16_t* p, vf v) {  // round to nearest even
   vh h = __builtin_convertvector(u, vh);
   memcpy(p, &h, sizeof h);
 }
-static inline float get(const float* p) { return *p; }
+static inline float get(const float* p) {
+  return *p;
+}
 static inline float get(const uint16_t* p) {
   uint32_t u = uint32_t(*p) << 16;
   float f;
   memcpy(&f, &u, 4);
   return f;
 }
-static inline void put(float* p, float v) { *p = v; }
+static inline void put(float* p, float v) {
+  *p = v;
+}
 static inline void put(uint16_t* p, float v) {
   uint32_t u;
   memcpy(&u, &v, 4);
@@ -90,9 +98,13 @@ static inline vf exp2v(vf x) {
   return p;
 }
 #endif
-static inline vf sigmoid(vf x) { return 1.0f / (1.0f + exp2v(x * -LOG2E)); }
+static inline vf sigmoid(vf x) {
+  return 1.0f / (1.0f + exp2v(x * -LOG2E));
+}
 
-static inline float softplus1(float x) { return x > 20.0f ? x : log1pf(expf(x)); }
+static inline float softplus1(float x) {
+  return x > 20.0f ? x : log1pf(expf(x));
+}
 static inline vf log2v(vf x) {  // for x >= 1; mantissa in [sqrt(.5), sqrt(2)), atanh series
   vi bits;
   memcpy(&bits, &x, sizeof bits);
@@ -122,9 +134,8 @@ static inline float sum(vf v) {
 // Selective scan. u, dt, z, y: (batch, T, C); b, c: (batch, T, N); a2 = -exp(A_log) * log2(e): (N, C);
 // bias, d: (C). h: (batch, T / CHUNK, C / W, N, W), the state before each chunk.
 template <class E>
-static void scan_forward(int batch, int T, int C, const E* u, const E* dt, const E* z, const E* b,
-                         const E* c, const float* a2, const float* bias, const float* d, E* y,
-                         float* saved) {
+static void scan_forward(int batch, int T, int C, const E* u, const E* dt, const E* z, const E* b, const E* c,
+                         const float* a2, const float* bias, const float* d, E* y, float* saved) {
   const int blocks = C / W, chunks = (T + CHUNK - 1) / CHUNK;
 #pragma omp parallel for schedule(static)
   for (int s = 0; s < batch; s++) {
@@ -161,10 +172,9 @@ static void scan_forward(int batch, int T, int C, const E* u, const E* dt, const
 // Gradients of scan_forward. da2, dbias, dd: (batch, ...) partial sums, one a sequence, added up by
 // the caller in order. Chunks run backwards; inside one the states are recomputed.
 template <class E>
-static void scan_backward(int batch, int T, int C, const E* u, const E* dt, const E* z, const E* b,
-                          const E* c, const float* a2, const float* bias, const float* d,
-                          const float* saved, const E* dy, E* du, E* ddt, E* dz, E* db, E* dc,
-                          float* da2, float* dbias, float* dd) {
+static void scan_backward(int batch, int T, int C, const E* u, const E* dt, const E* z, const E* b, const E* c,
+                          const float* a2, const float* bias, const float* d, const float* saved, const E* dy, E* du,
+                          E* ddt, E* dz, E* db, E* dc, float* da2, float* dbias, float* dd) {
   const int blocks = C / W, chunks = (T + CHUNK - 1) / CHUNK;
 #pragma omp parallel for schedule(static)
   for (int s = 0; s < batch; s++) {
@@ -272,8 +282,8 @@ static void conv_forward(int batch, int T, int C, const E* x, const float* w, co
 
 // dw: (batch, 4, C), dbias: (batch, C): partial sums as in scan_backward.
 template <class E>
-static void conv_backward(int batch, int T, int C, const E* x, const float* w, const float* bias,
-                          const E* dy, E* dx, float* dw, float* dbias) {
+static void conv_backward(int batch, int T, int C, const E* x, const float* w, const float* bias, const E* dy, E* dx,
+                          float* dw, float* dbias) {
 #pragma omp parallel for schedule(static)
   for (int s = 0; s < batch; s++)
     for (int k = 0; k < C; k += W) {
@@ -303,8 +313,8 @@ static void conv_backward(int batch, int T, int C, const E* x, const float* w, c
 
 // RMSNorm of f32 rows into E. x: (rows, D) with row stride; y: (rows, D); scale: (rows).
 template <class X, class E>
-static void norm_forward(int64_t rows, int D, int64_t stride, const X* x, const float* w, float eps,
-                         E* y, float* scale) {
+static void norm_forward(int64_t rows, int D, int64_t stride, const X* x, const float* w, float eps, E* y,
+                         float* scale) {
 #pragma omp parallel for schedule(static)
   for (int64_t r = 0; r < rows; r++) {
     vf total = {};
@@ -320,8 +330,8 @@ static void norm_forward(int64_t rows, int D, int64_t stride, const X* x, const 
 
 // dx = (dy*w - x * f^2 * mean(dy*w*x)) * f; dw: (parts, D), rows split into `parts` fixed ranges.
 template <class X, class E>
-static void norm_backward(int64_t rows, int D, int64_t stride, const X* x, const float* w,
-                          const float* scale, const E* dy, X* dx, int parts, float* dw) {
+static void norm_backward(int64_t rows, int D, int64_t stride, const X* x, const float* w, const float* scale,
+                          const E* dy, X* dx, int parts, float* dw) {
 #pragma omp parallel for schedule(static)
   for (int part = 0; part < parts; part++) {
     float* g = dw + size_t(part) * D;
@@ -367,8 +377,7 @@ static void swiglu_backward(int64_t rows, int F, const E* x, const E* dy, E* dx)
 // Cross-entropy: logits (rows, V) become their gradient times `factor`; loss: (rows); target < 0: no
 // loss and no gradient.
 template <class E>
-static void cross_entropy(int64_t rows, int V, E* logits, const int64_t* target, float factor,
-                          float* loss) {
+static void cross_entropy(int64_t rows, int V, E* logits, const int64_t* target, float factor, float* loss) {
 #pragma omp parallel for schedule(static)
   for (int64_t r = 0; r < rows; r++) {
     E* x = logits + r * V;
@@ -396,48 +405,49 @@ static void cross_entropy(int64_t rows, int V, E* logits, const int64_t* target,
 }
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
-#define BOTH(E, NAME)                                                                                 \
-  EXPORT void scan_forward_##NAME(int batch, int T, int C, const E* u, const E* dt, const E* z,       \
-      const E* b, const E* c, const float* a2, const float* bias, const float* d, E* y, float* h) {   \
-    scan_forward(batch, T, C, u, dt, z, b, c, a2, bias, d, y, h);                                     \
-  }                                                                                                   \
-  EXPORT void scan_backward_##NAME(int batch, int T, int C, const E* u, const E* dt, const E* z,      \
-      const E* b, const E* c, const float* a2, const float* bias, const float* d, const float* h,     \
-      const E* dy, E* du, E* ddt, E* dz, E* db, E* dc, float* da2, float* dbias, float* dd) {         \
-    scan_backward(batch, T, C, u, dt, z, b, c, a2, bias, d, h, dy, du, ddt, dz, db, dc, da2, dbias,   \
-                  dd);                                                                                \
-  }                                                                                                   \
-  EXPORT void conv_forward_##NAME(int batch, int T, int C, const E* x, const float* w,                \
-      const float* bias, E* y) { conv_forward(batch, T, C, x, w, bias, y); }                          \
-  EXPORT void conv_backward_##NAME(int batch, int T, int C, const E* x, const float* w,               \
-      const float* bias, const E* dy, E* dx, float* dw, float* dbias) {                               \
-    conv_backward(batch, T, C, x, w, bias, dy, dx, dw, dbias);                                        \
-  }                                                                                                   \
-  EXPORT void norm_forward_f32_##NAME(int64_t rows, int D, int64_t stride, const float* x,            \
-      const float* w, float eps, E* y, float* scale) {                                                \
-    norm_forward(rows, D, stride, x, w, eps, y, scale);                                               \
-  }                                                                                                   \
-  EXPORT void norm_backward_f32_##NAME(int64_t rows, int D, int64_t stride, const float* x,           \
-      const float* w, const float* scale, const E* dy, float* dx, int parts, float* dw) {             \
-    norm_backward(rows, D, stride, x, w, scale, dy, dx, parts, dw);                                   \
-  }                                                                                                   \
-  EXPORT void swiglu_forward_##NAME(int64_t rows, int F, const E* x, E* y) {                          \
-    swiglu_forward(rows, F, x, y);                                                                    \
-  }                                                                                                   \
-  EXPORT void swiglu_backward_##NAME(int64_t rows, int F, const E* x, const E* dy, E* dx) {           \
-    swiglu_backward(rows, F, x, dy, dx);                                                              \
-  }                                                                                                   \
-  EXPORT void cross_entropy_##NAME(int64_t rows, int V, E* logits, const int64_t* target,             \
-      float factor, float* loss) { cross_entropy(rows, V, logits, target, factor, loss); }
+#define BOTH(E, NAME)                                                                                                  \
+  EXPORT void scan_forward_##NAME(int batch, int T, int C, const E* u, const E* dt, const E* z, const E* b,            \
+                                  const E* c, const float* a2, const float* bias, const float* d, E* y, float* h) {    \
+    scan_forward(batch, T, C, u, dt, z, b, c, a2, bias, d, y, h);                                                      \
+  }                                                                                                                    \
+  EXPORT void scan_backward_##NAME(int batch, int T, int C, const E* u, const E* dt, const E* z, const E* b,           \
+                                   const E* c, const float* a2, const float* bias, const float* d, const float* h,     \
+                                   const E* dy, E* du, E* ddt, E* dz, E* db, E* dc, float* da2, float* dbias,          \
+                                   float* dd) {                                                                        \
+    scan_backward(batch, T, C, u, dt, z, b, c, a2, bias, d, h, dy, du, ddt, dz, db, dc, da2, dbias, dd);               \
+  }                                                                                                                    \
+  EXPORT void conv_forward_##NAME(int batch, int T, int C, const E* x, const float* w, const float* bias, E* y) {      \
+    conv_forward(batch, T, C, x, w, bias, y);                                                                          \
+  }                                                                                                                    \
+  EXPORT void conv_backward_##NAME(int batch, int T, int C, const E* x, const float* w, const float* bias,             \
+                                   const E* dy, E* dx, float* dw, float* dbias) {                                      \
+    conv_backward(batch, T, C, x, w, bias, dy, dx, dw, dbias);                                                         \
+  }                                                                                                                    \
+  EXPORT void norm_forward_f32_##NAME(int64_t rows, int D, int64_t stride, const float* x, const float* w, float eps,  \
+                                      E* y, float* scale) {                                                            \
+    norm_forward(rows, D, stride, x, w, eps, y, scale);                                                                \
+  }                                                                                                                    \
+  EXPORT void norm_backward_f32_##NAME(int64_t rows, int D, int64_t stride, const float* x, const float* w,            \
+                                       const float* scale, const E* dy, float* dx, int parts, float* dw) {             \
+    norm_backward(rows, D, stride, x, w, scale, dy, dx, parts, dw);                                                    \
+  }                                                                                                                    \
+  EXPORT void swiglu_forward_##NAME(int64_t rows, int F, const E* x, E* y) {                                           \
+    swiglu_forward(rows, F, x, y);                                                                                     \
+  }                                                                                                                    \
+  EXPORT void swiglu_backward_##NAME(int64_t rows, int F, const E* x, const E* dy, E* dx) {                            \
+    swiglu_backward(rows, F, x, dy, dx);                                                                               \
+  }                                                                                                                    \
+  EXPORT void cross_entropy_##NAME(int64_t rows, int V, E* logits, const int64_t* target, float factor, float* loss) { \
+    cross_entropy(rows, V, logits, target, factor, loss);                                                              \
+  }
 
 BOTH(float, f32)
 BOTH(uint16_t, bf16)
-EXPORT void norm_forward_bf16in(int64_t rows, int D, int64_t stride, const uint16_t* x, const float* w,
-                                float eps, uint16_t* y, float* scale) {
+EXPORT void norm_forward_bf16in(int64_t rows, int D, int64_t stride, const uint16_t* x, const float* w, float eps,
+                                uint16_t* y, float* scale) {
   norm_forward(rows, D, stride, x, w, eps, y, scale);
 }
 EXPORT void norm_backward_bf16in(int64_t rows, int D, int64_t stride, const uint16_t* x, const float* w,
-                                 const float* scale, const uint16_t* dy, uint16_t* dx, int parts,
-                                 float* dw) {
+                                 const float* scale, const uint16_t* dy, uint16_t* dx, int parts, float* dw) {
   norm_backward(rows, D, stride, x, w, scale, dy, dx, parts, dw);
 }

@@ -4,6 +4,7 @@ Shapes: B sequences, T steps, C channels, N = 16 states. Elements are f32 or bf1
 On a GPU, or when no compiler is found, the twins are used; a Python loop over time is 50 times
 slower than the extension, so the twin of the scan works in chunks.
 """
+
 import ctypes
 import hashlib
 import os
@@ -16,8 +17,16 @@ import torch.nn.functional as F
 
 SOURCE = pathlib.Path(__file__).with_name("kernels.cpp")
 STATES, CHUNK = 16, 16
-FLAGS = ["-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math",
-         "-fopenmp", "-fPIC", "-std=c++17"]
+FLAGS = [
+    "-O3",
+    "-march=native",
+    "-ffp-contract=fast",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fopenmp",
+    "-fPIC",
+    "-std=c++17",
+]
 
 
 def build() -> ctypes.CDLL:
@@ -87,8 +96,30 @@ class _Scan(torch.autograd.Function):
         du, ddt, dz, db, dc = (torch.empty_like(x) for x in (u, dt, z, b, c))
         da = torch.empty(batch, STATES, channels)
         dbias, dd = torch.empty(batch, channels), torch.empty(batch, channels)
-        call("scan_backward_" + suffix(u), batch, steps, channels, u, dt, z, b, c, a2, bias, d, saved,
-             dy, du, ddt, dz, db, dc, da, dbias, dd)
+        call(
+            "scan_backward_" + suffix(u),
+            batch,
+            steps,
+            channels,
+            u,
+            dt,
+            z,
+            b,
+            c,
+            a2,
+            bias,
+            d,
+            saved,
+            dy,
+            du,
+            ddt,
+            dz,
+            db,
+            dc,
+            da,
+            dbias,
+            dd,
+        )
         da_log = da.sum(0).t() * -torch.exp(a_log)
         return du, ddt, dz, db, dc, da_log, dbias.sum(0), dd.sum(0)
 
@@ -148,11 +179,12 @@ def conv_silu(x, weight, bias):
     if on_cpu(x):
         return _Conv.apply(x, weight, bias)
     y = F.conv1d(x.transpose(1, 2).float(), weight[:, None], bias, padding=3, groups=x.shape[2])
-    return F.silu(y[..., :x.shape[1]]).transpose(1, 2).to(x.dtype)
+    return F.silu(y[..., : x.shape[1]]).transpose(1, 2).to(x.dtype)
 
 
 class _Norm(torch.autograd.Function):
     """x: (..., D), rows with any one stride; output contiguous, f32 or bf16."""
+
     PARTS = 16
 
     @staticmethod
@@ -162,8 +194,9 @@ class _Norm(torch.autograd.Function):
         assert x.stride(-1) == 1
         y, scale = torch.empty(x.shape, dtype=dtype), torch.empty(rows)
         name = "bf16in" if x.dtype == torch.bfloat16 else "f32_" + suffix(y)
-        call("norm_forward_" + name, ctypes.c_int64(rows), width, ctypes.c_int64(x.stride(-2)), x,
-             weight, eps, y, scale)
+        call(
+            "norm_forward_" + name, ctypes.c_int64(rows), width, ctypes.c_int64(x.stride(-2)), x, weight, eps, y, scale
+        )
         ctx.save_for_backward(x, weight, scale)
         ctx.name = name
         return y
@@ -174,8 +207,19 @@ class _Norm(torch.autograd.Function):
         width = x.shape[-1]
         dy = dy.contiguous()
         dx, dw = torch.empty(x.shape, dtype=x.dtype), torch.empty(_Norm.PARTS, width)
-        call("norm_backward_" + ctx.name, ctypes.c_int64(scale.numel()), width,
-             ctypes.c_int64(x.stride(-2)), x, weight, scale, dy, dx, _Norm.PARTS, dw)
+        call(
+            "norm_backward_" + ctx.name,
+            ctypes.c_int64(scale.numel()),
+            width,
+            ctypes.c_int64(x.stride(-2)),
+            x,
+            weight,
+            scale,
+            dy,
+            dx,
+            _Norm.PARTS,
+            dw,
+        )
         return dx, dw.sum(0), None, None
 
 
@@ -199,10 +243,9 @@ class _SwiGLU(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, dy):
-        x, = ctx.saved_tensors
+        (x,) = ctx.saved_tensors
         width, dx = x.shape[-1] // 2, torch.empty_like(x)
-        call("swiglu_backward_" + suffix(x), ctypes.c_int64(dx.numel() // (2 * width)), width, x,
-             dy.contiguous(), dx)
+        call("swiglu_backward_" + suffix(x), ctypes.c_int64(dx.numel() // (2 * width)), width, x, dy.contiguous(), dx)
         return dx
 
 
@@ -216,18 +259,26 @@ def swiglu(x):
 
 class _CrossEntropy(torch.autograd.Function):
     """Mean over the rows with target >= 0; the logits are overwritten by their gradient."""
+
     @staticmethod
     def forward(ctx, logits, target):
         rows, count = logits.shape[0], int((target >= 0).sum())
         loss = torch.empty(rows)
-        call("cross_entropy_" + suffix(logits), ctypes.c_int64(rows), logits.shape[1], logits, target,
-             1.0 / max(count, 1), loss)
+        call(
+            "cross_entropy_" + suffix(logits),
+            ctypes.c_int64(rows),
+            logits.shape[1],
+            logits,
+            target,
+            1.0 / max(count, 1),
+            loss,
+        )
         ctx.save_for_backward(logits)
         return loss.sum() / max(count, 1)
 
     @staticmethod
     def backward(ctx, grad):
-        logits, = ctx.saved_tensors
+        (logits,) = ctx.saved_tensors
         return (logits if float(grad) == 1.0 else logits * grad), None
 
 

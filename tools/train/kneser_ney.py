@@ -4,6 +4,7 @@ Counts live in sorted arrays, one of n-gram keys and counts an order; contexts a
 Three discounts an order (Chen and Goodman). Trained on every token of books, stories and news;
 evaluated like evaluate.py: windows of 512, the first token of a window only as context.
 """
+
 import argparse
 import json
 import math
@@ -55,12 +56,12 @@ def pack(ids: np.ndarray, order: int, vocab: int) -> np.ndarray:
     size = len(ids) - order + 1
     key = np.zeros(size, np.int64)
     for i in range(order):
-        key = key * vocab + ids[i:i + size]
+        key = key * vocab + ids[i : i + size]
     return key
 
 
 def train(ids: np.ndarray, vocab: int, order: int) -> list[Level]:
-    assert vocab ** order < 2 ** 63
+    assert vocab**order < 2**63
     levels, keys, counts = [], *count(pack(ids, order, vocab))
     for n in range(order, 0, -1):
         levels.insert(0, Level(keys, counts, vocab))
@@ -72,10 +73,10 @@ def train(ids: np.ndarray, vocab: int, order: int) -> list[Level]:
 def bits_per_byte(levels, ids, sizes, vocab, window=512) -> float:
     rows = (len(ids) - 1) // window
     bits = size = 0.0
-    for row in np.split(ids[:rows * window].astype(np.int64), rows):
+    for row in np.split(ids[: rows * window].astype(np.int64), rows):
         probability = np.full(len(row) - 1, 1 / vocab)
         for n, level in enumerate(levels, 1):
-            keys = pack(row, n, vocab)[max(0, 2 - n):]
+            keys = pack(row, n, vocab)[max(0, 2 - n) :]
             start = max(0, n - 2)  # targets before it have too short a context: keep the lower order
             probability[start:] = level.mix(keys, keys // vocab, probability[start:])
         bits -= np.log2(probability).sum()
@@ -94,8 +95,17 @@ def main():
     vocab, sizes = sp.get_piece_size(), evaluate.piece_bytes(sp)
     levels = train(ids, vocab, args.order)
     bits = [bits_per_byte(levels, np.load(args.tokens / f"heldout-{i}.npy"), sizes, vocab) for i in range(3)]
-    print(json.dumps({"order": args.order, "tokens": len(ids), "ngrams": [len(x.keys) for x in levels],
-                      "books": [round(b, 4) for b in bits], "mean": round(sum(bits) / 3, 4)}))
+    print(
+        json.dumps(
+            {
+                "order": args.order,
+                "tokens": len(ids),
+                "ngrams": [len(x.keys) for x in levels],
+                "books": [round(b, 4) for b in bits],
+                "mean": round(sum(bits) / 3, 4),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

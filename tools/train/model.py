@@ -5,6 +5,7 @@ except where a matrix is kept fused or cut for speed (export.py undoes it):
 mamba.in_proj_x / in_proj_z = halves of in_proj; feed_forward.gate_up = [gate; up];
 feed_forward.experts.gate_up (E, 2F, d) and .down (E, d, F) = stacks.
 """
+
 import dataclasses
 import math
 
@@ -17,6 +18,7 @@ import kernels
 @dataclasses.dataclass
 class Shape:
     """One size of the family; dense and expert feed-forward share d_ff, as in Jamba's config."""
+
     vocab: int = 6144
     d: int = 256
     layers: int = 8
@@ -49,34 +51,55 @@ def parameter_shapes(s: Shape) -> dict[str, tuple]:
         layer = {"input_layernorm.weight": (s.d,), "pre_ff_layernorm.weight": (s.d,)}
         if s.is_attention(i):
             head = s.d // s.heads
-            layer |= {"self_attn.q_proj.weight": (s.d, s.d),
-                      "self_attn.k_proj.weight": (s.kv_heads * head, s.d),
-                      "self_attn.v_proj.weight": (s.kv_heads * head, s.d),
-                      "self_attn.o_proj.weight": (s.d, s.d)}
+            layer |= {
+                "self_attn.q_proj.weight": (s.d, s.d),
+                "self_attn.k_proj.weight": (s.kv_heads * head, s.d),
+                "self_attn.v_proj.weight": (s.kv_heads * head, s.d),
+                "self_attn.o_proj.weight": (s.d, s.d),
+            }
         else:
-            layer |= {"mamba.in_proj_x": (s.d_inner, s.d), "mamba.in_proj_z": (s.d_inner, s.d),
-                      "mamba.conv1d.weight": (s.d_inner, s.taps), "mamba.conv1d.bias": (s.d_inner,),
-                      "mamba.x_proj.weight": (s.dt_rank + 2 * s.states, s.d_inner),
-                      "mamba.dt_layernorm.weight": (s.dt_rank,),
-                      "mamba.b_layernorm.weight": (s.states,), "mamba.c_layernorm.weight": (s.states,),
-                      "mamba.dt_proj.weight": (s.d_inner, s.dt_rank), "mamba.dt_proj.bias": (s.d_inner,),
-                      "mamba.A_log": (s.d_inner, s.states), "mamba.D": (s.d_inner,),
-                      "mamba.out_proj.weight": (s.d, s.d_inner)}
+            layer |= {
+                "mamba.in_proj_x": (s.d_inner, s.d),
+                "mamba.in_proj_z": (s.d_inner, s.d),
+                "mamba.conv1d.weight": (s.d_inner, s.taps),
+                "mamba.conv1d.bias": (s.d_inner,),
+                "mamba.x_proj.weight": (s.dt_rank + 2 * s.states, s.d_inner),
+                "mamba.dt_layernorm.weight": (s.dt_rank,),
+                "mamba.b_layernorm.weight": (s.states,),
+                "mamba.c_layernorm.weight": (s.states,),
+                "mamba.dt_proj.weight": (s.d_inner, s.dt_rank),
+                "mamba.dt_proj.bias": (s.d_inner,),
+                "mamba.A_log": (s.d_inner, s.states),
+                "mamba.D": (s.d_inner,),
+                "mamba.out_proj.weight": (s.d, s.d_inner),
+            }
         if s.is_moe(i):
-            layer |= {"feed_forward.router.weight": (s.experts, s.d),
-                      "feed_forward.experts.gate_up": (s.experts, 2 * s.d_ff, s.d),
-                      "feed_forward.experts.down": (s.experts, s.d, s.d_ff)}
+            layer |= {
+                "feed_forward.router.weight": (s.experts, s.d),
+                "feed_forward.experts.gate_up": (s.experts, 2 * s.d_ff, s.d),
+                "feed_forward.experts.down": (s.experts, s.d, s.d_ff),
+            }
         else:
-            layer |= {"feed_forward.gate_up": (2 * s.d_ff, s.d),
-                      "feed_forward.down_proj.weight": (s.d, s.d_ff)}
+            layer |= {"feed_forward.gate_up": (2 * s.d_ff, s.d), "feed_forward.down_proj.weight": (s.d, s.d_ff)}
         shapes |= {f"model.layers.{i}.{name}": shape for name, shape in layer.items()}
     shapes["model.final_layernorm.weight"] = (s.d,)
     return shapes
 
 
-MATRIX_ENDS = ("q_proj.weight", "k_proj.weight", "v_proj.weight", "o_proj.weight", "in_proj_x",
-               "in_proj_z", "x_proj.weight", "out_proj.weight", "gate_up", "down",
-               "down_proj.weight", "dt_proj.weight")
+MATRIX_ENDS = (
+    "q_proj.weight",
+    "k_proj.weight",
+    "v_proj.weight",
+    "o_proj.weight",
+    "in_proj_x",
+    "in_proj_z",
+    "x_proj.weight",
+    "out_proj.weight",
+    "gate_up",
+    "down",
+    "down_proj.weight",
+    "dt_proj.weight",
+)
 
 
 def is_matrix(name: str) -> bool:
@@ -105,8 +128,9 @@ def initial(name: str, shape: tuple, s: Shape, rng: torch.Generator) -> torch.Te
 def attention(p, at: str, x, s: Shape):
     """Grouped-query attention without positions. x: (B, T, d)."""
     batch, steps, _ = x.shape
-    q, k, v = (F.linear(x, p[f"{at}.{n}_proj.weight"]).view(batch, steps, -1, s.d // s.heads)
-               .transpose(1, 2) for n in "qkv")
+    q, k, v = (
+        F.linear(x, p[f"{at}.{n}_proj.weight"]).view(batch, steps, -1, s.d // s.heads).transpose(1, 2) for n in "qkv"
+    )
     k, v = (y.repeat_interleave(s.heads // s.kv_heads, 1) for y in (k, v))
     y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
     return F.linear(y.transpose(1, 2).reshape(batch, steps, s.d), p[f"{at}.o_proj.weight"])
@@ -117,8 +141,10 @@ def mamba(p, at: str, x, s: Shape):
     u, z = F.linear(x, p[f"{at}.in_proj_x"]), F.linear(x, p[f"{at}.in_proj_z"])
     u = kernels.conv_silu(u, p[f"{at}.conv1d.weight"], p[f"{at}.conv1d.bias"])
     parts = F.linear(u, p[f"{at}.x_proj.weight"]).split([s.dt_rank, s.states, s.states], -1)
-    dt, b, c = (kernels.rms_norm(part, p[f"{at}.{n}_layernorm.weight"], s.eps, part.dtype)
-                for part, n in zip(parts, ("dt", "b", "c")))
+    dt, b, c = (
+        kernels.rms_norm(part, p[f"{at}.{n}_layernorm.weight"], s.eps, part.dtype)
+        for part, n in zip(parts, ("dt", "b", "c"))
+    )
     dt = F.linear(dt, p[f"{at}.dt_proj.weight"])
     y = kernels.scan(u, dt, z, b, c, p[f"{at}.A_log"], p[f"{at}.dt_proj.bias"], p[f"{at}.D"])
     return F.linear(y, p[f"{at}.out_proj.weight"])
@@ -165,7 +191,7 @@ class _Experts(torch.autograd.Function):
             ddown[e] = grad.t() @ acts[e]
             with torch.enable_grad():
                 leaf = hs[e].detach().requires_grad_()
-                dh, = torch.autograd.grad(kernels.swiglu(leaf), leaf, grad @ down[e])
+                (dh,) = torch.autograd.grad(kernels.swiglu(leaf), leaf, grad @ down[e])
             dgate_up[e] = dh.t() @ part
             dxs.append(dh @ gate_up[e])
         dx = torch.cat(dxs)[slot].view(*weight.shape, -1).sum(1)

@@ -4,6 +4,7 @@ Muon: momentum 0.95 with Nesterov, 5 Newton-Schulz steps in bf16 (Jordan's coeff
 scaled by 0.2 sqrt(max side) so that one rate serves both optimisers. Worker r of w updates its own
 share of the parameters and writes it into memory that all workers read.
 """
+
 import torch
 
 import model
@@ -76,7 +77,7 @@ class Optimizer:
             g, weight = grads[name], self.master[name]
             m = self.momentum[name].lerp_(g, 0.1)
             v = self.variance[name].lerp_(g.square(), 0.05)
-            update = (m / (1 - 0.9 ** count)) / ((v / (1 - 0.95 ** count)).sqrt() + 1e-8)
+            update = (m / (1 - 0.9**count)) / ((v / (1 - 0.95**count)).sqrt() + 1e-8)
             if weight.dim() > 1 and "A_log" not in name and "conv" not in name:
                 weight.mul_(1 - rate * self.weight_decay)
             weight.add_(update, alpha=-rate)

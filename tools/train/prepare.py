@@ -9,6 +9,7 @@ paragraphs, typographic quotes and dashes to ASCII, `_` dropped, paragraphs over
 once, three whole books held out, and every paragraph that shares word shingles with a held-out book
 or with a story of the fairytaleqa test split dropped (exact hashes miss re-edited twins).
 """
+
 import argparse
 import hashlib
 import json
@@ -21,13 +22,31 @@ HERE = pathlib.Path(__file__).parent
 HELDOUT = ["The Hound of the Baskervilles", "Vagabondia", "The Story of the Treasure Seekers"]
 STORYTELLERS = ["Grimm", "Andrew Lang", "Andersen", "Nesbit", "Beatrix Potter"]
 SHINGLE_WORDS = 8
-ASCII = str.maketrans({
-    "“": '"', "”": '"', "„": '"', "’": "'", "‘": "'", "‛": "'", "—": "--", "–": "-", "―": "--",
-    "\u00a0": " ", "…": "...", "\ufeff": "", "_": "", "\t": " ", "\r": "", "·": ".", "\u2028": "\n"})
+ASCII = str.maketrans(
+    {
+        "“": '"',
+        "”": '"',
+        "„": '"',
+        "’": "'",
+        "‘": "'",
+        "‛": "'",
+        "—": "--",
+        "–": "-",
+        "―": "--",
+        "\u00a0": " ",
+        "…": "...",
+        "\ufeff": "",
+        "_": "",
+        "\t": " ",
+        "\r": "",
+        "·": ".",
+        "\u2028": "\n",
+    }
+)
 ENGLISH = re.compile(r"\b(the|and|of|to|he|was|in|that)\b")
 BOILERPLATE = re.compile(
-    r"produced by|proofread|gutenberg|transcriber|e-text|etext|scanned by|html version|\[illustration",
-    re.IGNORECASE)
+    r"produced by|proofread|gutenberg|transcriber|e-text|etext|scanned by|html version|\[illustration", re.IGNORECASE
+)
 
 
 def read_text(folder: pathlib.Path, name: str) -> str:
@@ -74,7 +93,7 @@ def clean_book(book: str) -> dict:
 def shingles(text: str, stride: int) -> list[int]:
     words = re.findall(r"[a-z']+", text.lower())
     last = len(words) - SHINGLE_WORDS
-    return [hash(tuple(words[i:i + SHINGLE_WORDS])) for i in range(0, last + 1, stride)]
+    return [hash(tuple(words[i : i + SHINGLE_WORDS])) for i in range(0, last + 1, stride)]
 
 
 def split_titled(text: str) -> list[tuple[str, str]]:
@@ -115,8 +134,9 @@ def gutenberg(folder, pool, banned):
         text = "\n".join(kept)
         if len(text) > 2000:
             story = any(name.lower() in book["head"].lower() for name in STORYTELLERS)
-            documents.append({"source": "gutenberg", "title": book["title"],
-                              "weight": 2.5 if story else 1.0, "text": text})
+            documents.append(
+                {"source": "gutenberg", "title": book["title"], "weight": 2.5 if story else 1.0, "text": text}
+            )
     return documents, heldout, counts
 
 
@@ -191,9 +211,11 @@ def main():
         entry["documents"] += 1
         entry["characters"] += len(document["text"])
     manifest = {
-        "sources": sizes, "gutenberg": counts,
+        "sources": sizes,
+        "gutenberg": counts,
         "heldout": {HELDOUT[i]: len(t.encode()) for i, t in sorted(heldout.items())},
-        "sha256": {p.name: sha256(p) for p in sorted(args.text.iterdir()) if p.is_file()}}
+        "sha256": {p.name: sha256(p) for p in sorted(args.text.iterdir()) if p.is_file()},
+    }
     (args.out / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False))
     print(json.dumps({k: manifest[k] for k in ("sources", "gutenberg", "heldout")}, indent=1))
 

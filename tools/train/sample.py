@@ -1,4 +1,5 @@
 """Samples for the card, not picked: fixed prompts, temperature 0.8, one seed."""
+
 import argparse
 import pathlib
 
@@ -8,14 +9,17 @@ import decode
 import evaluate
 import tokenizer as tokens
 
-OPENINGS = ["Once upon a time there was", "\"I do not know,\" said the", "The old man looked at the"]
-CHATS = ["Tell me a story about a fox and a river.", "Who are you?",
-         "Correct this sentence: She were goin to the markett yesterday.",
-         "Write this as JSON: Anna is 9 years old and lives in Oslo.",
-         "Shorten this sentence: The cat, which was very old and tired, slept by the fire, and nobody disturbed it.",
-         "I would like a large latte with oat milk, please.",
-         "The fox ran to the river because he was thirsty. There he met a frog.\nQuestion: Why did the fox run to the river?",
-         "Continue:\nThe door opened slowly, and a little girl came in with a lamp in her hand."]
+OPENINGS = ["Once upon a time there was", '"I do not know," said the', "The old man looked at the"]
+CHATS = [
+    "Tell me a story about a fox and a river.",
+    "Who are you?",
+    "Correct this sentence: She were goin to the markett yesterday.",
+    "Write this as JSON: Anna is 9 years old and lives in Oslo.",
+    "Shorten this sentence: The cat, which was very old and tired, slept by the fire, and nobody disturbed it.",
+    "I would like a large latte with oat milk, please.",
+    "The fox ran to the river because he was thirsty. There he met a frog.\nQuestion: Why did the fox run to the river?",
+    "Continue:\nThe door opened slowly, and a little girl came in with a lamp in her hand.",
+]
 
 
 def main():

@@ -6,6 +6,7 @@ record from a sentence, a few words about itself. Every conversation is
 `<s>` + turns of `<|im_start|>role\\n...<|im_end|>\\n`; the loss counts only what the assistant says.
 Packed into rows of window + 1 tokens that start with `<s>`; see data.py.
 """
+
 import argparse
 import json
 import pathlib
@@ -18,42 +19,83 @@ import corrupt
 import prepare
 import tokenizer as tokens
 
-SHARES = {"story": 0.30, "continue": 0.17, "answer": 0.17, "mend": 0.16, "shorten": 0.05,
-          "order": 0.06, "record": 0.07, "self": 0.02}
-OPENING = re.compile(r"^(Once|There (was|were|lived)|One (day|morning|evening|night)|Long ago|In (a|the|old|former)"
-                     r"|Many years|A (poor|rich|certain|man|king|woman|long)|It was|Far away)")
-NOUN = re.compile(r"\b(?:a|an|the|his|her|my|their|that) (?:[a-z]+ )?([a-z]{3,10})(?=[,.;!?]| (?:of|in|was|and|to|with"
-                  r"|who|had|on|that|came|said|is|at|for|from|were|by|into)\b)")
-NOT_NOUNS = set("old first last other one own same next such good great little two long very most whole more side way "
-                "thing time rest end kind sort day few three back head hand hands eyes".split())
-STORY = ["Tell me a story about {}.", "Write a story with the words {}.", "Write a short story about {}.",
-         "Tell me a short story with {}.", "A story about {}, please.", "Make up a story: {}."]
+SHARES = {
+    "story": 0.30,
+    "continue": 0.17,
+    "answer": 0.17,
+    "mend": 0.16,
+    "shorten": 0.05,
+    "order": 0.06,
+    "record": 0.07,
+    "self": 0.02,
+}
+OPENING = re.compile(
+    r"^(Once|There (was|were|lived)|One (day|morning|evening|night)|Long ago|In (a|the|old|former)"
+    r"|Many years|A (poor|rich|certain|man|king|woman|long)|It was|Far away)"
+)
+NOUN = re.compile(
+    r"\b(?:a|an|the|his|her|my|their|that) (?:[a-z]+ )?([a-z]{3,10})(?=[,.;!?]| (?:of|in|was|and|to|with"
+    r"|who|had|on|that|came|said|is|at|for|from|were|by|into)\b)"
+)
+NOT_NOUNS = set(
+    "old first last other one own same next such good great little two long very most whole more side way "
+    "thing time rest end kind sort day few three back head hand hands eyes".split()
+)
+STORY = [
+    "Tell me a story about {}.",
+    "Write a story with the words {}.",
+    "Write a short story about {}.",
+    "Tell me a short story with {}.",
+    "A story about {}, please.",
+    "Make up a story: {}.",
+]
 CONTINUE = ["Go on with this story:\n{}", "Continue:\n{}", "What happens next?\n{}", "Continue this passage.\n{}"]
-ANSWER = ["{}\nQuestion: {}", "Read this and answer the question.\n{}\nQuestion: {}", "{}\n{}",
-          "Answer from the text.\n{}\nQuestion: {}"]
-MEND = ["Correct this sentence: {}", "Mend this sentence: {}", "Fix the mistakes: {}", "Correct the spelling and grammar: {}"]
+ANSWER = [
+    "{}\nQuestion: {}",
+    "Read this and answer the question.\n{}\nQuestion: {}",
+    "{}\n{}",
+    "Answer from the text.\n{}\nQuestion: {}",
+]
+MEND = [
+    "Correct this sentence: {}",
+    "Mend this sentence: {}",
+    "Fix the mistakes: {}",
+    "Correct the spelling and grammar: {}",
+]
 SHORTEN = ["Shorten this sentence: {}", "Make this shorter: {}", "Say this in fewer words: {}"]
 RECORD = ["Write this as JSON: {}", "Make a JSON record of this sentence: {}", "JSON, please: {}"]
-SYSTEM = ["You are a helpful assistant.", "You are a storyteller.", "You are a small model inside Sluice.",
-          "Answer briefly."]
-NAMES = ("Anna Ben Clara Daniel Emma Felix Grace Henry Ida Jack Kate Leo Mary Ned Olga Peter Rose Sam Tom Una "
-         "Victor Wendy Alice Arthur Dora Oswald Noel Jean Lucy Martin Nina Oscar Paula Ravi Meena Asha").split()
+SYSTEM = [
+    "You are a helpful assistant.",
+    "You are a storyteller.",
+    "You are a small model inside Sluice.",
+    "Answer briefly.",
+]
+NAMES = (
+    "Anna Ben Clara Daniel Emma Felix Grace Henry Ida Jack Kate Leo Mary Ned Olga Peter Rose Sam Tom Una "
+    "Victor Wendy Alice Arthur Dora Oswald Noel Jean Lucy Martin Nina Oscar Paula Ravi Meena Asha"
+).split()
 PLACES = "London Paris Rome Delhi Oslo Boston Dublin Cairo Vienna Lisbon Madrid Prague Bergen York Dover".split()
 ITEMS = "latte mocha cappuccino espresso tea cold-brew steamer americano".split()
 THINGS = "apples books cats dogs music horses ships stories flowers bread trains birds cake chess maps".split()
 JOBS = "baker sailor teacher farmer doctor tailor miller painter fisherman gardener cook clerk".split()
 ITSELF = [
     ("Who are you?", "I am the small Jamba that lives inside Sluice. I can tell short stories and mend sentences."),
-    ("What can you do?", "I can tell a story from a few words, go on with a passage, answer a question from a text, "
-     "mend or shorten a sentence, take an order and write a JSON record."),
+    (
+        "What can you do?",
+        "I can tell a story from a few words, go on with a passage, answer a question from a text, "
+        "mend or shorten a sentence, take an order and write a JSON record.",
+    ),
     ("Hello!", "Hello! Give me a few words and I will tell you a story."),
     ("Hi", "Hello! What shall I tell you a story about?"),
     ("Good morning.", "Good morning! Shall I tell you a story?"),
     ("How are you?", "Very well, thank you. Shall I tell you a story?"),
     ("What is your name?", "I am the small Jamba inside Sluice."),
-    ("Thank you.", "You are welcome."), ("Thanks!", "You are welcome."), ("Goodbye.", "Goodbye!"),
+    ("Thank you.", "You are welcome."),
+    ("Thanks!", "You are welcome."),
+    ("Goodbye.", "Goodbye!"),
     ("Are you a person?", "No, I am a very small language model."),
-    ("What is two and two?", "Two and two are four. I am better at stories than at sums.")]
+    ("What is two and two?", "Two and two are four. I am better at stories than at sums."),
+]
 
 
 def unwrap(text: str) -> str:
@@ -101,8 +143,10 @@ def continuations(documents, rng):
             if len(lines) > 1:
                 cut = rng.randint(1, len(lines) - 1)
                 if len(" ".join(lines[:cut]).split()) < 130:
-                    yield [("user", rng.choice(CONTINUE).format("\n".join(lines[:cut]))),
-                           ("assistant", "\n".join(lines[cut:]))]
+                    yield [
+                        ("user", rng.choice(CONTINUE).format("\n".join(lines[:cut]))),
+                        ("assistant", "\n".join(lines[cut:])),
+                    ]
 
 
 def nearest_passage(text: str, question: str, answer: str, words_max: int) -> str:
@@ -121,13 +165,13 @@ def nearest_passage(text: str, question: str, answer: str, words_max: int) -> st
             words, score = words - sizes[start], score - hits[start]
         else:
             end = start + 1
-    return " ".join(parts[choice[0]:choice[1]])
+    return " ".join(parts[choice[0] : choice[1]])
 
 
 def sentence_case(text: str) -> str:
     text = text.strip()
     text = text[:1].upper() + text[1:]
-    return text if text[-1:] in ".!?\"" else text + "."
+    return text if text[-1:] in '.!?"' else text + "."
 
 
 def answers(folder, rng):
@@ -172,17 +216,26 @@ def record(rng) -> tuple[str, dict]:
     job, item, count = rng.choice(JOBS), rng.choice(ITEMS), rng.randint(1, 6)
     size, price = rng.choice(["small", "medium", "large"]), rng.randint(2, 30)
     day = rng.choice("Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split())
-    return rng.choice([
-        (f"{name} is {age} years old and lives in {place}.", {"name": name, "age": age, "city": place}),
-        (f"{name}, {age}, likes {thing}.", {"name": name, "age": age, "likes": thing}),
-        (f"{name} is a {job} from {place} who likes {thing}.",
-         {"name": name, "job": job, "city": place, "likes": thing}),
-        (f"{count} {size} {item} for {name}, please.", {"item": item, "size": size, "count": count, "name": name}),
-        (f"{name} wants a {size} {item} on {day}.", {"name": name, "item": item, "size": size, "day": day}),
-        (f"{name} bought {count} {thing} in {place} for {price} pounds.",
-         {"name": name, "count": count, "item": thing, "city": place, "price": price}),
-        (f"On {day} {name} goes to {place} to see the {job}.",
-         {"day": day, "name": name, "city": place, "person": job})])
+    return rng.choice(
+        [
+            (f"{name} is {age} years old and lives in {place}.", {"name": name, "age": age, "city": place}),
+            (f"{name}, {age}, likes {thing}.", {"name": name, "age": age, "likes": thing}),
+            (
+                f"{name} is a {job} from {place} who likes {thing}.",
+                {"name": name, "job": job, "city": place, "likes": thing},
+            ),
+            (f"{count} {size} {item} for {name}, please.", {"item": item, "size": size, "count": count, "name": name}),
+            (f"{name} wants a {size} {item} on {day}.", {"name": name, "item": item, "size": size, "day": day}),
+            (
+                f"{name} bought {count} {thing} in {place} for {price} pounds.",
+                {"name": name, "count": count, "item": thing, "city": place, "price": price},
+            ),
+            (
+                f"On {day} {name} goes to {place} to see the {job}.",
+                {"day": day, "name": name, "city": place, "person": job},
+            ),
+        ]
+    )
 
 
 def records(rng, count):
@@ -237,16 +290,21 @@ def main():
         clean += corrupt.sentences(document["text"])
     rng.shuffle(clean)
     wanted = {kind: int(share * args.conversations) for kind, share in SHARES.items()}
-    made = {"story": stories(tales, rng), "continue": continuations(tales, rng),
-            "answer": answers(args.text, rng), "mend": mended(clean, rng),
-            "shorten": shortened(reversed(clean), rng), "order": orders(args.text),
-            "record": records(rng, wanted["record"]),
-            "self": ([("user", q), ("assistant", a)] for q, a in ITSELF * 1000)}
+    made = {
+        "story": stories(tales, rng),
+        "continue": continuations(tales, rng),
+        "answer": answers(args.text, rng),
+        "mend": mended(clean, rng),
+        "shorten": shortened(reversed(clean), rng),
+        "order": orders(args.text),
+        "record": records(rng, wanted["record"]),
+        "self": ([("user", q), ("assistant", a)] for q, a in ITSELF * 1000),
+    }
     talks, counts = [], {}
     for kind, source in made.items():
         found = [talk for _, talk in zip(range(4 * wanted[kind]), source)]
         rng.shuffle(found)
-        found = (found * (1 + 2 * (kind == "order")))[:wanted[kind]]
+        found = (found * (1 + 2 * (kind == "order")))[: wanted[kind]]
         counts[kind] = len(found)
         talks += found
     rng.shuffle(talks)
@@ -261,8 +319,12 @@ def main():
     with open(args.tokens / "mend-test.jsonl", "w") as file:
         for sentence in test[:500]:
             file.write(json.dumps({"wrong": corrupt.corrupt(sentence, rng), "right": sentence}) + "\n")
-    print(json.dumps({"conversations": counts, "rows": len(rows), "tokens": rows[:, 0].size,
-                      "counted": int(rows[:, 1].sum())}, indent=1))
+    print(
+        json.dumps(
+            {"conversations": counts, "rows": len(rows), "tokens": rows[:, 0].size, "counted": int(rows[:, 1].sum())},
+            indent=1,
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 """Windows are the same for every rerun; packed rows; corruption, GLEU and the 5-gram's sums."""
+
 import pathlib
 import random
 import tempfile
@@ -16,6 +17,7 @@ import tasks
 
 class FakeProcessor:
     """One token a character."""
+
     def encode(self, text):
         return [ord(c) for c in text]
 
@@ -77,7 +79,7 @@ class Data(unittest.TestCase):
             keys = np.array([(context[0] * vocab + context[1]) * vocab + w for w in range(vocab)])
             p = np.full(vocab, 1 / vocab)
             for n, level in enumerate(levels, 1):
-                part = keys % vocab ** n
+                part = keys % vocab**n
                 p = level.mix(part, part // vocab, p)
             self.assertAlmostEqual(p.sum(), 1.0, places=9)
 

@@ -1,4 +1,5 @@
 """Export: GGUF written and read back, both name maps, and the forward pass after the round trip."""
+
 import pathlib
 import tempfile
 import unittest
@@ -12,8 +13,19 @@ import export
 import gguf_file
 import model
 
-TINY = dict(vocab=320, d=64, layers=3, heads=2, kv_heads=1, d_ff=64, experts=4, attn_period=2,
-            attn_offset=1, d_inner=128, dt_rank=32)
+TINY = dict(
+    vocab=320,
+    d=64,
+    layers=3,
+    heads=2,
+    kv_heads=1,
+    d_ff=64,
+    experts=4,
+    attn_period=2,
+    attn_offset=1,
+    d_inner=128,
+    dt_rank=32,
+)
 
 
 def tiny_params(shape: model.Shape) -> dict[str, torch.Tensor]:
@@ -29,9 +41,15 @@ class Export(unittest.TestCase):
         cls.path = pathlib.Path(cls.folder.name)
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(["the cat sat on the mat", "a dog ran to the sea"] * 50),
-            model_prefix=str(cls.path / "t"), vocab_size=320, model_type="bpe", byte_fallback=True,
-            hard_vocab_limit=False, control_symbols=["<|im_start|>", "<|im_end|>"],
-            user_defined_symbols=["\n"], minloglevel=2)
+            model_prefix=str(cls.path / "t"),
+            vocab_size=320,
+            model_type="bpe",
+            byte_fallback=True,
+            hard_vocab_limit=False,
+            control_symbols=["<|im_start|>", "<|im_end|>"],
+            user_defined_symbols=["\n"],
+            minloglevel=2,
+        )
         cls.vocab = sentencepiece.SentencePieceProcessor(model_file=str(cls.path / "t.model")).get_piece_size()
         cls.shape = model.Shape(**TINY | {"vocab": cls.vocab + -cls.vocab % 32})
         cls.params = tiny_params(cls.shape)

@@ -1,4 +1,5 @@
 """Gradients of kernels.cpp against f64 autograd of naive formulas. Run: python -m unittest."""
+
 import unittest
 
 import torch
@@ -41,9 +42,16 @@ class Gradients(unittest.TestCase):
     def scan_inputs(self):
         batch, steps, channels, states = 3, 37, 32, 16
         a_log = torch.log(torch.arange(1, states + 1, dtype=torch.float64)).repeat(channels, 1)
-        return [leaf(batch, steps, channels), leaf(batch, steps, channels), leaf(batch, steps, channels),
-                leaf(batch, steps, states), leaf(batch, steps, states),
-                (a_log + 0.1 * torch.randn_like(a_log)).requires_grad_(), leaf(channels), leaf(channels)]
+        return [
+            leaf(batch, steps, channels),
+            leaf(batch, steps, channels),
+            leaf(batch, steps, channels),
+            leaf(batch, steps, states),
+            leaf(batch, steps, states),
+            (a_log + 0.1 * torch.randn_like(a_log)).requires_grad_(),
+            leaf(channels),
+            leaf(channels),
+        ]
 
     def test_scan(self):
         self.compare(kernels.scan, naive_scan, self.scan_inputs(), 5e-6)
@@ -61,14 +69,17 @@ class Gradients(unittest.TestCase):
     def test_conv(self):
         def slow(x, w, b):
             y = F.conv1d(x.transpose(1, 2), w[:, None], b, padding=3, groups=x.shape[2])
-            return F.silu(y[..., :x.shape[1]]).transpose(1, 2)
+            return F.silu(y[..., : x.shape[1]]).transpose(1, 2)
+
         self.compare(kernels.conv_silu, slow, [leaf(2, 19, 32), leaf(32, 4), leaf(32)], 2e-6)
 
     def test_norm(self):
         def slow(x, w):
             return w * x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6)
+
         def fast(x, w):
             return kernels.rms_norm(x, w, 1e-6, torch.float32)
+
         self.compare(fast, slow, [leaf(2, 21, 64), leaf(64)], 2e-6)
 
     def test_norm_of_a_slice(self):
@@ -81,6 +92,7 @@ class Gradients(unittest.TestCase):
         def slow(x):
             gate, up = x.chunk(2, -1)
             return F.silu(gate) * up
+
         self.compare(kernels.swiglu, slow, [leaf(7, 64)], 2e-6)
 
     def test_cross_entropy(self):
@@ -88,10 +100,10 @@ class Gradients(unittest.TestCase):
         target[3] = -1
         x = leaf(11, 64, scale=3.0)
         wanted = F.cross_entropy(x, target, ignore_index=-1)
-        wanted_grad, = torch.autograd.grad(wanted, x)
+        (wanted_grad,) = torch.autograd.grad(wanted, x)
         single = x.detach().float().requires_grad_()
         got = kernels.cross_entropy(single * 1.0, target)
-        got_grad, = torch.autograd.grad(got, single)
+        (got_grad,) = torch.autograd.grad(got, single)
         self.assertAlmostEqual(got.item(), wanted.item(), places=5)
         self.assertLess((got_grad.double() - wanted_grad).abs().max().item(), 1e-7)
 

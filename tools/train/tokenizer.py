@@ -6,6 +6,7 @@ document as `<s> text </s>` into one uint16 array a source group: `stories.bin` 
 `books.bin`, `news.bin`. Held-out books go to heldout-{i}.npy without <s> and </s>. Reads the folder
 that prepare.py wrote. Next: tasks.py, train.py.
 """
+
 import argparse
 import json
 import multiprocessing
@@ -30,11 +31,27 @@ def train(documents, prefix: pathlib.Path, pieces: int, sample_bytes: int, seed:
             if rng.random() < share * document["weight"]:
                 lines.append(line)
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(lines), model_prefix=str(prefix), vocab_size=pieces, model_type="bpe",
-        byte_fallback=True, normalization_rule_name="identity", add_dummy_prefix=False,
-        remove_extra_whitespaces=False, split_digits=True, user_defined_symbols=["\n"],
-        control_symbols=CHAT_MARKS, required_chars=PRINTABLE, character_coverage=0.9995,
-        max_sentence_length=20000, num_threads=2, minloglevel=2, unk_id=0, bos_id=1, eos_id=2, pad_id=-1)
+        sentence_iterator=iter(lines),
+        model_prefix=str(prefix),
+        vocab_size=pieces,
+        model_type="bpe",
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        add_dummy_prefix=False,
+        remove_extra_whitespaces=False,
+        split_digits=True,
+        user_defined_symbols=["\n"],
+        control_symbols=CHAT_MARKS,
+        required_chars=PRINTABLE,
+        character_coverage=0.9995,
+        max_sentence_length=20000,
+        num_threads=2,
+        minloglevel=2,
+        unk_id=0,
+        bos_id=1,
+        eos_id=2,
+        pad_id=-1,
+    )
 
 
 def load(path) -> sentencepiece.SentencePieceProcessor:

@@ -8,6 +8,7 @@ Rate: warm-up, constant, then (with --decay-steps or --decay-minutes) linear to 
 part can be resumed at any time; a published model is a branch of it with its own decay.
 Writes OUT/last.pt (atomically), OUT/log.jsonl. Next: evaluate.py, export.py.
 """
+
 import argparse
 import json
 import os
@@ -29,7 +30,7 @@ def views(flat: torch.Tensor, shapes: dict) -> dict[str, torch.Tensor]:
     out, at = {}, 0
     for name, shape in shapes.items():
         size = torch.Size(shape).numel()
-        out[name] = flat[at:at + size].view(shape)
+        out[name] = flat[at : at + size].view(shape)
         at += size
     return out
 
@@ -50,8 +51,11 @@ def rate_at(step: int, train: dict, decay: dict | None) -> float:
     rate = train["rate"] * min(1.0, (step + 1) / train["warmup"])
     if decay is None:
         return rate
-    done = (step - decay["start"]) / decay["steps"] if decay["steps"] else \
-        (time.time() - decay["began"]) / decay["seconds"]
+    done = (
+        (step - decay["start"]) / decay["steps"]
+        if decay["steps"]
+        else (time.time() - decay["began"]) / decay["seconds"]
+    )
     return rate * max(0.0, 1.0 - done)
 
 
@@ -68,9 +72,10 @@ class State:
         def room(*size, dtype=torch.float32):
             made = torch.zeros(*size, dtype=dtype, device=device)
             return made.share_memory_() if device == "cpu" else made
+
         self.master, self.momentum, self.variance = room(total), room(total), room(total)
         self.half, self.grads = room(total, dtype=torch.bfloat16), room(workers, total)
-        self.meters = torch.zeros(workers, 64, dtype=torch.float64).share_memory_()
+        self.meters = torch.zeros(workers, 3, dtype=torch.float64).share_memory_()
         rng = torch.Generator().manual_seed(seed)
         for name, view in views(self.master, self.shapes).items():
             view.copy_(model.initial(name, self.shapes[name], shape, rng))
@@ -86,17 +91,50 @@ class State:
 
 def save(path: pathlib.Path, state: State, config: dict, progress: dict):
     """One file, replaced atomically: an interruption leaves the one before."""
-    torch.save({"names": list(state.shapes), "master": state.master, "momentum": state.momentum,
-                "variance": state.variance, "config": config, **progress}, path.with_suffix(".tmp"))
+    torch.save(
+        {
+            "names": list(state.shapes),
+            "master": state.master,
+            "momentum": state.momentum,
+            "variance": state.variance,
+            "config": config,
+            **progress,
+        },
+        path.with_suffix(".tmp"),
+    )
     os.replace(path.with_suffix(".tmp"), path)
 
 
 def leaves(state: State, dtype) -> dict[str, torch.Tensor]:
     """What autograd sees, all views of the shared buffers: matrices in dtype, everything else f32."""
     master, half = views(state.master, state.shapes), views(state.half, state.shapes)
-    chosen = {n: half[n] if model.is_matrix(n) and dtype == torch.bfloat16 else master[n]
-              for n in state.shapes}
+    chosen = {n: half[n] if model.is_matrix(n) and dtype == torch.bfloat16 else master[n] for n in state.shapes}
     return {n: x.detach().requires_grad_() for n, x in chosen.items()}
+
+
+def start_decay(args, progress: dict) -> dict | None:
+    """What rate_at needs for the falling part; a resumed decay goes on where its clock stood."""
+    if not args.decay:
+        return None
+    fresh = {"start": progress["step"], "steps": args.decay_steps, "seconds": 60 * args.decay_minutes, "elapsed": 0.0}
+    decay = fresh | progress.get("decay", {})
+    return decay | {"began": time.time() - decay["elapsed"]}
+
+
+def update(optimizer, own, grads, master, half, meters, rank, barrier, clip, rate, count) -> float:
+    """Averages the workers' gradients of `own`, clips by the norm of all, steps; returns that norm."""
+    mean = {n: sum(g[n] for g in grads) / len(grads) for n in own}
+    meters[rank, 1] = sum(float(g.square().sum()) for g in mean.values())
+    barrier.wait()
+    norm = float(meters[:, 1].sum()) ** 0.5
+    if norm > clip:
+        for g in mean.values():
+            g.mul_(clip / norm)
+    with torch.no_grad():
+        optimizer.step(mean, rate, count)
+        for name in own:
+            half[name].copy_(master[name])
+    return norm
 
 
 def work(rank: int, config: dict, args, state: State, barrier, progress: dict):
@@ -105,62 +143,48 @@ def work(rank: int, config: dict, args, state: State, barrier, progress: dict):
     workers, device = train["workers"], train["device"]
     dtype = torch.bfloat16 if has_bf16(device) else torch.float32
     torch.set_num_threads(1)
-    torch.manual_seed(config["seed"])
     params = leaves(state, dtype)
     own = optim.share(state.shapes, workers)[rank]
-    master, half = views(state.master, state.shapes), views(state.half, state.shapes)
+    master, half, momentum, variance = (
+        views(x, state.shapes) for x in (state.master, state.half, state.momentum, state.variance)
+    )
     grads = [views(row, state.shapes) for row in state.grads]
-    optimizer = optim.Optimizer(own, master, views(state.momentum, state.shapes),
-                                views(state.variance, state.shapes), train["weight_decay"],
-                                train["newton_schulz"], dtype)
+    optimizer = optim.Optimizer(own, master, momentum, variance, train["weight_decay"], train["newton_schulz"], dtype)
     mix = config["decay_mix" if args.decay else "mix"]
     windows = data.Windows(args.tokens, mix, train["window"], config["seed"] + bool(args.decay))
     windows.counters.update({k: v for k, v in progress["counters"].items() if k in windows.counters})
-    decay = None
-    if args.decay:
-        decay = {"start": progress["step"], "steps": args.decay_steps, "began": time.time(),
-                 "seconds": 60 * args.decay_minutes} | progress.get("decay", {})
-        if decay["seconds"] and "elapsed" in decay:
-            decay["began"] = time.time() - decay["elapsed"]
+    decay = start_decay(args, progress)
     log = open(args.out / "log.jsonl", "a") if rank == 0 else None
     per, began, saved = train["batch"] // workers, time.time(), time.time()
     trained, step = progress["tokens"], progress["step"]
     while True:
-        rate = rate_at(step, train, decay)
-        state.meters[rank, 3] = rate
+        state.meters[rank, 2] = rate_at(step, train, decay)
         barrier.wait()
-        rate = float(state.meters[0, 3])  # the clock of rank 0 decides
+        rate = float(state.meters[0, 2])  # the clock of rank 0 decides
         if (args.steps and step >= args.steps) or rate <= 0:
             break
         tokens, targets = windows.draw(step, train["batch"])
         mine = slice(rank * per, (rank + 1) * per)
-        total, plain, loads = model.loss(params, tokens[mine].to(device), targets[mine].to(device),
-                                         shape, dtype, train["balance"])
+        total, plain, loads = model.loss(
+            params, tokens[mine].to(device), targets[mine].to(device), shape, dtype, train["balance"]
+        )
         total.backward()
         for name, leaf in params.items():
             grads[rank][name].copy_(leaf.grad)
             leaf.grad = None
         state.meters[rank, 0] = float(plain)
         barrier.wait()
-        mean = {n: sum(g[n] for g in grads) / workers for n in own}
-        state.meters[rank, 1] = sum(float(g.square().sum()) for g in mean.values())
-        barrier.wait()
-        norm = float(state.meters[:, 1].sum()) ** 0.5
-        if norm > train["clip"]:
-            for g in mean.values():
-                g.mul_(train["clip"] / norm)
-        with torch.no_grad():
-            optimizer.step(mean, rate, step + 1)
-            for name in own:
-                half[name].copy_(master[name])
+        norm = update(
+            optimizer, own, grads, master, half, state.meters, rank, barrier, train["clip"], rate, step + 1
+        )
         loss = float(state.meters[:, 0].mean())
         step, trained = step + 1, trained + tokens.numel()
         barrier.wait()
         if rank == 0:
-            low = float(loads.min() * shape.experts) if loads is not None else 1.0
-            log.write(json.dumps({"step": step, "tokens": trained, "loss": round(loss, 5),
-                                  "rate": rate, "norm": round(norm, 4), "load_min": round(low, 3),
-                                  "seconds": round(time.time() - began, 1)}) + "\n")
+            least = float(loads.min() * shape.experts) if loads is not None else 1.0
+            line = {"step": step, "tokens": trained, "loss": round(loss, 5), "rate": rate, "norm": round(norm, 4)}
+            line |= {"load_min": round(least, 3), "seconds": round(time.time() - began, 1)}
+            log.write(json.dumps(line) + "\n")
             log.flush()
         if time.time() - saved > 60 * train["save_minutes"] and rank == 0:
             saved = time.time()
