@@ -24,7 +24,7 @@ uint64_t bytes_of_row(const Value& value) {
   switch (value.element) {
     case Element::kF32:
     case Element::kI32: return program::round_up(value.width, 16) * 4;
-    case Element::kQ8: return kernels::quantized_row_layout(value.width).bytes;
+    case Element::kQ8: return kernels::quantized_row_bytes(value.width);
   }
   return 0;
 }

@@ -90,7 +90,7 @@ class Binder {
   }
   Result<BoundOp> quantize() const {
     const Buffer x = buffer("x"), out = buffer("out");
-    if (out.stride < kernels::quantized_row_layout(x.width).bytes) return wrong("quantised rows do not fit their stride");
+    if (out.stride < kernels::quantized_row_bytes(x.width)) return wrong("quantised rows do not fit their stride");
     return BoundOp{QuantizeOp{kernels::quantize_for(options_.isa),
                               {.x = x.floats(), .x_stride = x.stride_floats(), .out = reinterpret_cast<uint8_t*>(out.data),
                                .out_stride = out.stride, .k = x.width},
@@ -100,7 +100,7 @@ class Binder {
     if (format_of(x.element) != kernels::activation_format(w.dtype)) {
       return wrong(fmt::format("activations are not in the format of {} weights", info(w.dtype).name));
     }
-    if (x.element == program::Element::kQ8 && x.bytes < kernels::quantized_row_layout(x.width).bytes) return wrong("rows are too short");
+    if (x.element == program::Element::kQ8 && x.bytes < kernels::quantized_row_bytes(x.width)) return wrong("rows are too short");
     return {};
   }
   Result<BoundOp> matmul() const {
