@@ -4,9 +4,11 @@
 namespace sluice::kernels {
 
 void conv1d_reference(const Conv1dArgs& args);
+void conv1d_avx2(const Conv1dArgs& args);
+void conv1d_avx512(const Conv1dArgs& args);
 
 Conv1dFn conv1d_for(Isa isa) {
-  static constexpr Conv1dFn kTable[kIsaCount] = {conv1d_reference, conv1d_reference, conv1d_reference};
+  static constexpr Conv1dFn kTable[kIsaCount] = {conv1d_reference, conv1d_avx2, conv1d_avx512};
   return kTable[static_cast<size_t>(isa)];
 }
 

@@ -4,9 +4,11 @@
 namespace sluice::kernels {
 
 GluFn glu_reference(Activation activation);
+GluFn glu_avx2(Activation activation);
+GluFn glu_avx512(Activation activation);
 
 GluFn glu_for(Activation activation, Isa isa) {
-  static constexpr GluFn (*kTable[kIsaCount])(Activation) = {glu_reference, glu_reference, glu_reference};
+  static constexpr GluFn (*kTable[kIsaCount])(Activation) = {glu_reference, glu_avx2, glu_avx512};
   return kTable[static_cast<size_t>(isa)](activation);
 }
 

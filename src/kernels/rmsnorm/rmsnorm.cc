@@ -4,9 +4,11 @@
 namespace sluice::kernels {
 
 void rmsnorm_reference(const RmsNormArgs& args);
+void rmsnorm_avx2(const RmsNormArgs& args);
+void rmsnorm_avx512(const RmsNormArgs& args);
 
 RmsNormFn rmsnorm_for(Isa isa) {
-  static constexpr RmsNormFn kTable[kIsaCount] = {rmsnorm_reference, rmsnorm_reference, rmsnorm_reference};
+  static constexpr RmsNormFn kTable[kIsaCount] = {rmsnorm_reference, rmsnorm_avx2, rmsnorm_avx512};
   return kTable[static_cast<size_t>(isa)];
 }
 

@@ -73,11 +73,13 @@ void rope_table(const RopeTableArgs& args) {
 }  // namespace
 
 void rope_reference(const RopeArgs& args);
+void rope_avx2(const RopeArgs& args);
+void rope_avx512(const RopeArgs& args);
 
 RopeTableFn rope_table_for(Isa) { return rope_table; }
 
 RopeFn rope_for(Isa isa) {
-  static constexpr RopeFn kTable[kIsaCount] = {rope_reference, rope_reference, rope_reference};
+  static constexpr RopeFn kTable[kIsaCount] = {rope_reference, rope_avx2, rope_avx512};
   return kTable[static_cast<size_t>(isa)];
 }
 

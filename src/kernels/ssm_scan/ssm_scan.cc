@@ -4,9 +4,11 @@
 namespace sluice::kernels {
 
 void ssm_scan_reference(const SsmScanArgs& args);
+void ssm_scan_avx2(const SsmScanArgs& args);
+void ssm_scan_avx512(const SsmScanArgs& args);
 
 SsmScanFn ssm_scan_for(Isa isa) {
-  static constexpr SsmScanFn kTable[kIsaCount] = {ssm_scan_reference, ssm_scan_reference, ssm_scan_reference};
+  static constexpr SsmScanFn kTable[kIsaCount] = {ssm_scan_reference, ssm_scan_avx2, ssm_scan_avx512};
   return kTable[static_cast<size_t>(isa)];
 }
 

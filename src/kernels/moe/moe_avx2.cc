@@ -1,0 +1,11 @@
+// The vector form of moe/moe-inl.h for AVX2; this file is compiled for it (cmake/rooms.cmake). Contract: moe.h. Its twin is moe_avx512.cc.
+#include "kernels/vec/vec_avx2-inl.h"
+// The vocabulary comes first.
+#include "kernels/moe/moe-inl.h"
+
+namespace sluice::kernels {
+
+void moe_topk_avx2(const MoeTopkArgs& args) { moe_topk(args); }
+void moe_combine_avx2(const MoeCombineArgs& args) { moe_combine(args); }
+
+}  // namespace sluice::kernels

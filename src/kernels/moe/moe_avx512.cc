@@ -1,0 +1,11 @@
+// The vector form of moe/moe-inl.h for AVX-512; this file is compiled for it (cmake/rooms.cmake). Contract: moe.h. Its twin is moe_avx2.cc.
+#include "kernels/vec/vec_avx512-inl.h"
+// The vocabulary comes first.
+#include "kernels/moe/moe-inl.h"
+
+namespace sluice::kernels {
+
+void moe_topk_avx512(const MoeTopkArgs& args) { moe_topk(args); }
+void moe_combine_avx512(const MoeCombineArgs& args) { moe_combine(args); }
+
+}  // namespace sluice::kernels

@@ -1,0 +1,10 @@
+// The vector form of ssm_scan/ssm_scan-inl.h for AVX2; this file is compiled for it (cmake/rooms.cmake). Contract: ssm_scan.h. Its twin is ssm_scan_avx512.cc.
+#include "kernels/vec/vec_avx2-inl.h"
+// The vocabulary comes first.
+#include "kernels/ssm_scan/ssm_scan-inl.h"
+
+namespace sluice::kernels {
+
+void ssm_scan_avx2(const SsmScanArgs& args) { ssm_scan(args); }
+
+}  // namespace sluice::kernels
