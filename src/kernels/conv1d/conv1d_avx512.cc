@@ -1,4 +1,4 @@
-// The vector form of conv1d/conv1d-inl.h for AVX-512; this file is compiled for it (cmake/rooms.cmake). Contract: conv1d.h. Its twin is conv1d_avx2.cc.
+// conv1d/conv1d-inl.h compiled for AVX-512 (by its file name, cmake/rooms.cmake). Contract: conv1d.h.
 #include "kernels/vec/vec_avx512-inl.h"
 // The vocabulary comes first.
 #include "kernels/conv1d/conv1d-inl.h"

@@ -1,4 +1,4 @@
-// The vector form of elementwise/elementwise-inl.h for AVX2; this file is compiled for it (cmake/rooms.cmake). Contract: elementwise.h. Its twin is elementwise_avx512.cc.
+// elementwise/elementwise-inl.h compiled for AVX2 (by its file name, cmake/rooms.cmake). Contract: elementwise.h.
 #include "kernels/vec/vec_avx2-inl.h"
 // The vocabulary comes first.
 #include "kernels/elementwise/elementwise-inl.h"

@@ -1,4 +1,4 @@
-// The vector form of elementwise/elementwise-inl.h for AVX-512; this file is compiled for it (cmake/rooms.cmake). Contract: elementwise.h. Its twin is elementwise_avx2.cc.
+// elementwise/elementwise-inl.h compiled for AVX-512 (by its file name, cmake/rooms.cmake). Contract: elementwise.h.
 #include "kernels/vec/vec_avx512-inl.h"
 // The vocabulary comes first.
 #include "kernels/elementwise/elementwise-inl.h"

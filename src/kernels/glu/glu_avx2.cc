@@ -1,4 +1,4 @@
-// The vector form of glu/glu-inl.h for AVX2; this file is compiled for it (cmake/rooms.cmake). Contract: glu.h. Its twin is glu_avx512.cc.
+// glu/glu-inl.h compiled for AVX2 (by its file name, cmake/rooms.cmake). Contract: glu.h.
 #include "kernels/vec/vec_avx2-inl.h"
 // The vocabulary comes first.
 #include "kernels/glu/glu-inl.h"

@@ -1,4 +1,4 @@
-// The vector form of moe/moe-inl.h for AVX-512; this file is compiled for it (cmake/rooms.cmake). Contract: moe.h. Its twin is moe_avx2.cc.
+// moe/moe-inl.h compiled for AVX-512 (by its file name, cmake/rooms.cmake). Contract: moe.h.
 #include "kernels/vec/vec_avx512-inl.h"
 // The vocabulary comes first.
 #include "kernels/moe/moe-inl.h"

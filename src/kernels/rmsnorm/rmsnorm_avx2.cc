@@ -1,4 +1,4 @@
-// The vector form of rmsnorm/rmsnorm-inl.h for AVX2; this file is compiled for it (cmake/rooms.cmake). Contract: rmsnorm.h. Its twin is rmsnorm_avx512.cc.
+// rmsnorm/rmsnorm-inl.h compiled for AVX2 (by its file name, cmake/rooms.cmake). Contract: rmsnorm.h.
 #include "kernels/vec/vec_avx2-inl.h"
 // The vocabulary comes first.
 #include "kernels/rmsnorm/rmsnorm-inl.h"

@@ -1,4 +1,4 @@
-// The vector form of rope/rope-inl.h for AVX2; this file is compiled for it (cmake/rooms.cmake). Contract: rope.h. Its twin is rope_avx512.cc.
+// rope/rope-inl.h compiled for AVX2 (by its file name, cmake/rooms.cmake). Contract: rope.h.
 #include "kernels/vec/vec_avx2-inl.h"
 // The vocabulary comes first.
 #include "kernels/rope/rope-inl.h"

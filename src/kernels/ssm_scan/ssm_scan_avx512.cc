@@ -1,4 +1,4 @@
-// The vector form of ssm_scan/ssm_scan-inl.h for AVX-512; this file is compiled for it (cmake/rooms.cmake). Contract: ssm_scan.h. Its twin is ssm_scan_avx2.cc.
+// ssm_scan/ssm_scan-inl.h compiled for AVX-512 (by its file name, cmake/rooms.cmake). Contract: ssm_scan.h.
 #include "kernels/vec/vec_avx512-inl.h"
 // The vocabulary comes first.
 #include "kernels/ssm_scan/ssm_scan-inl.h"
