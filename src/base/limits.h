@@ -40,6 +40,20 @@ inline constexpr uint64_t kTemplateStepsMax = 4'000'000;
 inline constexpr uint64_t kTemplateOutputBytesMax = 64ull << 20;
 inline constexpr uint32_t kTemplateDepthMax = 128;
 
+// Constraints on output (text/constraint.h). 10 M steps are about 100 ms.
+inline constexpr uint64_t kConstraintStepsMax = 10'000'000;
+inline constexpr uint64_t kConstraintBytesMax = 64ull << 20;
+inline constexpr uint64_t kConstraintSourceBytesMax = 1ull << 20;
+inline constexpr uint32_t kConstraintNestingMax = 64;        // groups in a pattern or grammar, levels in a schema
+inline constexpr uint64_t kConstraintRepeatMax = 2000;       // {n,m}, minLength, maxLength, minItems, maxItems ...
+inline constexpr uint32_t kConstraintStackMax = 512;         // open rules at one time while matching
+inline constexpr uint32_t kConstraintReadingsMax = 4096;     // ways to read the same output at one time
+inline constexpr uint32_t kConstraintTokenBytesMax = 512;    // a longer token is never allowed under a constraint
+inline constexpr uint64_t kConstraintMaskBytesMax = 64ull << 20;  // kept masks of one constraint; more are computed each time
+inline constexpr uint64_t kConstraintJumpBytesMax = 4096;
+inline constexpr uint32_t kConstraintRollbackMax = 1024;     // tokens
+inline constexpr uint32_t kConstraintNumberDigitsMax = 64;   // digits before and after the decimal point
+
 // Runtime.
 inline constexpr uint32_t kThreadsMax = 64;
 inline constexpr uint64_t kContextTokensMax = 1ull << 24;

@@ -1,0 +1,23 @@
+// Free text inside a grammar: anything goes until one of some trigger texts has been written.
+// Contract: special tokens are not free text, but the special token named like a trigger is that trigger. Next: text/constraint_tags.h.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "text/grammar.h"
+
+namespace sluice::text {
+
+struct FreeText {
+  std::vector<StateId> text;   // states between characters of free text: it may end in any of them
+  std::vector<StateId> after;  // (triggers) the state behind each trigger
+};
+
+// Triggers are not empty, and none of them occurs inside another one.
+Result<FreeText> add_free_text(Grammar& grammar, RuleId rule, StateId from, const std::vector<std::string>& triggers);
+
+// Makes the grammar begin only behind free text that ends with the trigger, and at most eight blanks or line breaks.
+Status start_after(const std::string& trigger, Grammar& grammar);
+
+}  // namespace sluice::text
