@@ -6,6 +6,8 @@
 #include <map>
 #include <unordered_map>
 
+#include "text/utf8.h"
+
 namespace sluice::text {
 
 CharSet normalized(CharSet set) {
@@ -42,41 +44,11 @@ bool contains(const CharSet& set, uint32_t code_point) {
   return std::any_of(set.begin(), set.end(), [&](CodeRange r) { return r.low <= code_point && code_point <= r.high; });
 }
 
-int32_t decode_utf8(std::string_view text, size_t& position) {
-  const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
-  const uint32_t lead = byte(position);
-  const size_t length = lead < 0x80                   ? 1
-                        : lead >= 0xC2 && lead < 0xE0 ? 2
-                        : lead >= 0xE0 && lead < 0xF0 ? 3
-                        : lead >= 0xF0 && lead < 0xF5 ? 4
-                                                      : 0;
-  if (length == 0 || position + length > text.size()) return -1;
-  if (length == 1) {
-    ++position;
-    return static_cast<int32_t>(lead);
-  }
-  uint32_t code_point = lead & (0x7Fu >> length);
-  for (size_t i = 1; i < length; ++i) {
-    if ((byte(position + i) & 0xC0) != 0x80) return -1;
-    code_point = code_point << 6 | (byte(position + i) & 0x3Fu);
-  }
-  constexpr uint32_t kSmallest[] = {0, 0, 0x80, 0x800, 0x10000};
-  if (code_point < kSmallest[length] || code_point > kCodePointMax || (code_point >= 0xD800 && code_point < 0xE000)) return -1;
-  position += length;
-  return static_cast<int32_t>(code_point);
-}
-
-void append_utf8(std::string& out, uint32_t c) {
-  const auto put = [&](uint32_t byte) { out.push_back(static_cast<char>(byte)); };
-  if (c < 0x80) {
-    put(c);
-  } else if (c < 0x800) {
-    put(0xC0 | c >> 6), put(0x80 | (c & 0x3F));
-  } else if (c < 0x10000) {
-    put(0xE0 | c >> 12), put(0x80 | (c >> 6 & 0x3F)), put(0x80 | (c & 0x3F));
-  } else {
-    put(0xF0 | c >> 18), put(0x80 | (c >> 12 & 0x3F)), put(0x80 | (c >> 6 & 0x3F)), put(0x80 | (c & 0x3F));
-  }
+int32_t next_code_point(std::string_view text, size_t& position) {
+  const Utf8Char c = decode_utf8(text, position);
+  if (!c.valid) return -1;
+  position += c.bytes;
+  return static_cast<int32_t>(c.code);
 }
 
 size_t CharDfa::class_of(uint32_t code_point) const {
@@ -91,7 +63,7 @@ int32_t CharDfa::step(int32_t state, uint32_t code_point) const {
 bool CharDfa::matches(std::string_view utf8) const {
   int32_t state = 0;
   for (size_t i = 0; i < utf8.size() && state >= 0;) {
-    const int32_t code_point = decode_utf8(utf8, i);
+    const int32_t code_point = next_code_point(utf8, i);
     if (code_point < 0) return false;
     state = step(state, static_cast<uint32_t>(code_point));
   }
@@ -276,7 +248,7 @@ Result<CharDfa> one_of(const std::vector<std::string>& words, Allowance& allowan
   for (const std::string& word : words) {
     decoded.emplace_back();
     for (size_t i = 0; i < word.size();) {
-      const int32_t code_point = decode_utf8(word, i);
+      const int32_t code_point = next_code_point(word, i);
       if (code_point < 0) return Error{"a string of the constraint is not valid UTF-8"};
       decoded.back().push_back(static_cast<uint32_t>(code_point));
       cuts.push_back(static_cast<uint32_t>(code_point));

@@ -55,7 +55,6 @@ Result<CharDfa> one_of(const std::vector<std::string>& words, Allowance& allowan
 Result<CharDfa> length_between(uint64_t low, int64_t high, Allowance& allowance);
 
 // Decodes one code point and moves the position; -1 where the bytes are not well-formed UTF-8.
-int32_t decode_utf8(std::string_view text, size_t& position);
-void append_utf8(std::string& out, uint32_t code_point);
+int32_t next_code_point(std::string_view text, size_t& position);
 
 }  // namespace sluice::text

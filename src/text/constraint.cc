@@ -16,7 +16,7 @@ Status build_choice(const ConstraintSpec& spec, Grammar& grammar) {
   grammar.root = grammar.add_rule();
   for (const std::string& choice : spec.choices) {
     for (size_t i = 0; i < choice.size();) {
-      if (decode_utf8(choice, i) < 0) return Error{"a choice is not valid UTF-8"};
+      if (next_code_point(choice, i) < 0) return Error{"a choice is not valid UTF-8"};
     }
     grammar.empty(grammar.root, grammar.literal(grammar.root, kRuleStart, choice), kRuleEnd);
     SLUICE_TRY_VOID(grammar.status());

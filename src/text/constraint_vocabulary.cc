@@ -11,7 +11,7 @@ namespace {
 int plain_characters(std::string_view bytes) {
   int count = 0;
   for (size_t i = 0; i < bytes.size(); ++count) {
-    const int32_t c = decode_utf8(bytes, i);
+    const int32_t c = next_code_point(bytes, i);
     if (c < 0x20 || c == '"' || c == '\\') return -1;
   }
   return count;

@@ -7,6 +7,8 @@
 #include <array>
 #include <map>
 
+#include "text/utf8.h"
+
 namespace sluice::text {
 
 RuleId Grammar::add_rule() {

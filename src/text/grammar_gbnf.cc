@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "text/utf8.h"
+
 namespace sluice::text {
 namespace {
 
@@ -258,7 +260,7 @@ class Parser {
 
   Result<uint32_t> character() {
     if (!take("\\")) {
-      const int32_t c = decode_utf8(source_, at_);
+      const int32_t c = next_code_point(source_, at_);
       if (c < 0) return fail("bytes that are not UTF-8");
       return static_cast<uint32_t>(c);
     }

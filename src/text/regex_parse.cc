@@ -249,7 +249,7 @@ class Parser {
   }
 
   Result<uint32_t> character() {
-    const int32_t c = decode_utf8(pattern_, at_);
+    const int32_t c = next_code_point(pattern_, at_);
     if (c < 0) return fail("bytes that are not UTF-8");
     return static_cast<uint32_t>(c);
   }
