@@ -2,6 +2,7 @@
 #include "kernels/attention/attention.h"
 
 #include "kernels/attention/kv_layout.h"
+#include "kernels/attention/tile.h"
 
 namespace sluice::kernels {
 namespace {
@@ -59,15 +60,32 @@ AttentionItem attention_item(const AttentionArgs& args, size_t item) {
 
 KvWriteFn kv_write_reference(KvType type);
 AttentionFn attention_reference(KvType type);
+AttentionFn attention_avx2(KvType type);
+AttentionFn attention_avx512(KvType type);
 
 // One scalar form for every instruction set: writing 512 rows of 256 values is below 0.1 % of their prefill.
 KvWriteFn kv_write_for(KvType type, Isa) { return kv_write_reference(type); }
 
 AttentionFn attention_for(KvType type, Isa isa) {
-  static constexpr AttentionFn (*kTable[kIsaCount])(KvType) = {attention_reference, attention_reference, attention_reference};
+  static constexpr AttentionFn (*kTable[kIsaCount])(KvType) = {attention_reference, attention_avx2, attention_avx512};
   return kTable[static_cast<size_t>(isa)](type);
 }
 
-size_t attention_scratch_floats(const KvShape& shape, uint32_t) { return kPageTokens + 2 * kv_layout(shape).value_dims_padded; }
+AttentionScratch attention_scratch(const KvShape& shape) {
+  const KvLayout layout = kv_layout(shape);
+  AttentionScratch at{};
+  at.queries = 0;
+  at.scores = at.queries + round_up(shape.head_dim_k * kAttentionColumns, 16);
+  at.out = at.scores + kAttentionColumns * kPageTokens;
+  at.wide = at.out + kAttentionColumns * layout.value_dims_padded;
+  const size_t wide_keys = 2 * kKvGroup * shape.head_dim_k;
+  const size_t wide_values = kPageTokens * kKvBlock;
+  at.per_column = at.wide + (wide_keys > wide_values ? wide_keys : wide_values);
+  at.total = at.per_column + round_up(6 * kAttentionColumns, 16);
+  return at;
+}
+
+// The reference's needs (a page of scores and two outputs) are smaller.
+size_t attention_scratch_floats(const KvShape& shape, uint32_t) { return attention_scratch(shape).total; }
 
 }  // namespace sluice::kernels

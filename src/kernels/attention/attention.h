@@ -1,9 +1,9 @@
 // Attention over paged keys and values, blocks cut at absolute positions (one page = kPageTokens positions).
 // kv_write stores rows into pages; attention reads them. For each row and query head, page by page: scores s[j] = (sum_d fma(q[d], k[j][d]) in order of d,
 // from 0) * scale, then softcap * tanh(s / softcap) if softcap > 0; masked positions are left out; m = max, p = exp(s - m), l = sum of p (16 interleaved sums
-// over position-in-page mod 16, masked ones 0, tree of matmul.h), o[d] = sum_j fma(p[j], v[j][d]) in order of j, from 0. The first page with a visible
-// position starts the result; the others are merged in order: M = max(m_old, m); a = exp(m_old - M), b = exp(m - M); o = fma(o_old, a, o * b), l = fma(l_old,
-// a, l * b). With sinks, the sink logit starts instead: m = sink, l = 1, o = 0. At the end out = o / l. Stored keys and values are widened to f32 exactly
+// over position-in-page mod 16, masked ones 0, tree of matmul.h), o[d] = sum_j fma(p[j], v[j][d]) in order of j, from 0. Pages with a visible
+// position are merged in order: M = max(m_old, m); a = exp(m_old - M), b = exp(m - M); o = fma(o_old, a, o * b), l = fma(l_old, a, l * b), starting from
+// m = -inf, l = 0, o = 0; with sinks, from m = sink, l = 1, o = 0. At the end out = o / l. Stored keys and values are widened to f32 exactly
 // (f16, q8: i8 * scale, q4: (nibble - 8) * scale, one product each).
 #pragma once
 

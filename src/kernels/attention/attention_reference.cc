@@ -55,7 +55,6 @@ struct Block {
 
 // Max, sum and unnormalised output; what pages are merged into.
 struct Partial {
-  bool started;
   float m;
   float l;
   float* o;  // [head_dim_v]
@@ -88,13 +87,6 @@ void attend_page(const AttentionArgs& args, const float* q, const Block<kType>& 
 }
 
 void merge(const Partial& page, size_t dims, Partial* total) {
-  if (!total->started) {
-    std::memcpy(total->o, page.o, dims * sizeof(float));
-    total->m = page.m;
-    total->l = page.l;
-    total->started = true;
-    return;
-  }
   const float m = max32(total->m, page.m);
   const float a = exp32(total->m - m);
   const float b = exp32(page.m - m);
@@ -108,14 +100,13 @@ void attend(const AttentionArgs& args, const KvLayout& layout, size_t row, uint3
   const size_t dims = args.shape.head_dim_v;
   const float* q = args.q + row * args.q_stride + q_head * args.shape.head_dim_k;
   float* p = args.scratch;
-  Partial page{true, 0, 0, p + kPageTokens};
-  Partial total{false, 0, 0, page.o + layout.value_dims_padded};
+  Partial page{0, 0, p + kPageTokens};
+  Partial total{-std::numeric_limits<float>::infinity(), 0.0f, page.o + layout.value_dims_padded};
   if (args.sinks != nullptr) {
-    total.started = true;
     total.m = args.sinks[q_head];
     total.l = 1.0f;
-    std::memset(total.o, 0, dims * sizeof(float));
   }
+  std::memset(total.o, 0, dims * sizeof(float));
   const KvSpan span = visible_span(args.rows[row], args.window);
   for (size_t index = span.begin / kPageTokens; index * kPageTokens < span.end; ++index) {
     const size_t first = index * kPageTokens;

@@ -1,0 +1,10 @@
+// attention/attention-inl.h compiled for AVX-512 (by its file name, cmake/rooms.cmake). Contract: attention.h.
+#include "kernels/vec/vec_avx512-inl.h"
+// The vocabulary comes first.
+#include "kernels/attention/attention-inl.h"
+
+namespace sluice::kernels {
+
+AttentionFn attention_avx512(KvType type) { return attention_function(type); }
+
+}  // namespace sluice::kernels
