@@ -78,6 +78,22 @@ TEST(Golden, EveryGgufOpens) {
   }
 }
 
+TEST(Golden, VocabulariesWithoutTensorsOpen) {
+  uint32_t opened = 0;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(fs::path(SLUICE_SHARED_DIR) / "data" / "tokenizers", error)) {
+    if (entry.path().extension() != ".gguf") continue;
+    const auto checkpoint = Checkpoint::open(entry.path());
+    ASSERT_TRUE(checkpoint.ok()) << checkpoint.error().message;
+    EXPECT_FALSE(checkpoint->has_tensors());
+    const auto tokenizer = checkpoint->gguf_tokenizer();
+    ASSERT_TRUE(tokenizer.ok()) << tokenizer.error().message;
+    EXPECT_EQ(tokenizer->types.size(), tokenizer->tokens.size());
+    ++opened;
+  }
+  if (opened == 0) GTEST_SKIP() << "no tokenizers in " << SLUICE_SHARED_DIR;
+}
+
 TEST(Golden, TheTwinsHoldTheSameBytes) {
   const fs::path folder = fs::path(SLUICE_SHARED_DIR) / "golden" / "mamba";
   if (!fs::exists(folder)) GTEST_SKIP() << "no golden models in " << SLUICE_SHARED_DIR;
