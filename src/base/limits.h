@@ -38,7 +38,9 @@ inline constexpr uint64_t kPieceBytesMax = 64ull << 20;  // one pre-token; mergi
 inline constexpr uint64_t kTemplateBytesMax = 1ull << 20;
 inline constexpr uint64_t kTemplateStepsMax = 4'000'000;
 inline constexpr uint64_t kTemplateOutputBytesMax = 64ull << 20;
-inline constexpr uint32_t kTemplateDepthMax = 128;
+inline constexpr uint64_t kTemplateMemoryBytesMax = 256ull << 20;
+inline constexpr uint32_t kTemplateNestingMax = 200;  // of one expression or of blocks in the source
+inline constexpr uint32_t kTemplateDepthMax = 1000;   // of running expressions, blocks and macro calls: Python's own recursion limit
 
 // Constraints on output (text/constraint.h). 10 M steps are about 100 ms.
 inline constexpr uint64_t kConstraintStepsMax = 10'000'000;
