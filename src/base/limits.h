@@ -25,6 +25,11 @@ inline constexpr uint64_t kLayersMax = 4096;
 inline constexpr uint64_t kVocabularyMax = 1ull << 24;
 inline constexpr uint64_t kDimensionMax = 1ull << 24;
 inline constexpr uint64_t kExpertsMax = 4096;
+inline constexpr uint64_t kHeadsMax = 65536;
+inline constexpr uint64_t kHeadDimensionMax = 65536;
+inline constexpr uint64_t kScanStatesMax = 1024;
+inline constexpr uint64_t kConvTapsMax = 8;
+inline constexpr uint64_t kParametersMax = 1ull << 50;
 
 // Text.
 inline constexpr uint64_t kPromptBytesMax = (1ull << 31) - 1;

@@ -45,7 +45,14 @@ namespace {
 
 // The experts' matrices of one projection: a stacked tensor, or one tensor an expert.
 Source expert_source(const LayerNames& name, const MoeShape& s, std::string_view part, std::string_view gguf) {
-  if (name.config.is_gguf()) return Source(name("", gguf));
+  if (name.config.is_gguf()) {
+    // Files of 2023 hold one tensor an expert: ffn_gate.3.weight.
+    const std::string old = std::string(gguf.substr(0, gguf.find("_exps")));
+    if (!name.has("", old + ".0.weight")) return Source(name("", gguf));
+    std::vector<std::string> each;
+    for (uint64_t e = 0; e < s.experts; ++e) each.push_back(name("", fmt::format("{}.{}.weight", old, e)));
+    return Source(std::move(each));
+  }
   const std::string prefix(s.experts_prefix);
   const std::string stacked = name(prefix + (part == s.down ? "down_proj" : "gate_up_proj"), "");
   if (name.config.has(stacked)) {
@@ -65,7 +72,7 @@ ValueId moe_ffn(Builder& b, const LayerNames& name, const MoeShape& s, ValueId h
   const ValueId gate = b.moe_matmul(h, ids, b.matrix(expert_source(name, s, s.gate, "ffn_gate_exps.weight"), s.inner, s.hidden, s.experts));
   const ValueId up = b.moe_matmul(h, ids, b.matrix(expert_source(name, s, s.up, "ffn_up_exps.weight"), s.inner, s.hidden, s.experts));
   const ValueId down = b.matrix(expert_source(name, s, s.down, "ffn_down_exps.weight"), s.hidden, s.inner, s.experts);
-  return b.moe_combine(b.moe_matmul(b.glu(gate, up, kSilu), ids, down), weights);
+  return b.moe_combine(b.moe_matmul(b.glu(gate, up, s.activation), ids, down), weights);
 }
 
 ValueId mamba(Builder& b, const LayerNames& name, std::string_view hf_prefix, const MambaShape& s, ValueId h) {
@@ -109,8 +116,6 @@ program::Program finish(Builder& b, ValueId x, ValueId table, const HeadShape& h
   if (head.softcap != 0) logits = b.softcap(logits, head.softcap);
   return b.finish(logits);
 }
-
-Result<uint64_t> vocabulary_of(const Config& config) { return config.size("vocab_size", "vocab_size"); }
 
 std::string layer_prefix(std::string_view stem, uint64_t layer) { return fmt::format("{}.{}.", stem, layer); }
 std::string layer_label(uint64_t layer, std::string_view part) { return fmt::format("blk.{}.{}", layer, part); }

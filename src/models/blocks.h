@@ -46,6 +46,7 @@ struct MoeShape {
   uint64_t experts = 0;
   uint64_t chosen = 0;
   bool renormalize = false;
+  int activation = kSilu;
   // HF names: the router, and a prefix under which experts lie as {e}.{gate,up,down}.weight or stacked as gate_up_proj and down_proj.
   std::string_view router = "mlp.gate.weight";
   std::string_view experts_prefix = "mlp.experts.";
@@ -78,9 +79,6 @@ struct HeadShape {
   double softcap = 0;
 };
 program::Program finish(Builder& b, ValueId x, ValueId table, const HeadShape& head, uint64_t layers);
-
-// Rows of the embedding: vocab_size; in GGUF the tokenizer's length, or the embedding's own rows when the reader gives them ("vocab_size").
-Result<uint64_t> vocabulary_of(const Config& config);
 
 // "model.layers.3." and "blk.3.attn".
 std::string layer_prefix(std::string_view stem, uint64_t layer);

@@ -3,8 +3,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
-
-#include "base/limits.h"
+#include <optional>
 
 namespace sluice::models {
 
@@ -15,7 +14,9 @@ Config::Config(Format format, json fields, std::function<bool(std::string_view)>
   if (!fields_.is_object()) fields_ = json::object();
   if (format_ == Format::kHuggingFace && fields_.contains("text_config") && fields_["text_config"].is_object()) {
     json inner = fields_["text_config"];
-    if (!inner.contains("model_type") && fields_.contains("model_type")) inner["model_type"] = fields_["model_type"];
+    for (const char* shared : {"model_type", "tie_word_embeddings"}) {
+      if (!inner.contains(shared) && fields_.contains(shared)) inner[shared] = fields_[shared];
+    }
     fields_ = std::move(inner);
   }
   const char* key = is_gguf() ? "general.architecture" : "model_type";
@@ -39,7 +40,7 @@ Error Config::wrong(std::string_view key, std::string_view expected) const {
   const json* value = find(key, key);
   const std::string prefix = is_gguf() ? architecture_ + "." : "";
   if (value == nullptr) return Error{fmt::format("model configuration: {}{} is missing, expected {}", prefix, key, expected)};
-  return Error{fmt::format("model configuration: {}{} is {}, expected {}", prefix, key, value->dump().substr(0, 64), expected)};
+  return Error{fmt::format("model configuration: {}{} is {}, expected {}", prefix, key, value->dump(-1, ' ', false, json::error_handler_t::replace).substr(0, 64), expected)};
 }
 
 namespace {
@@ -53,19 +54,32 @@ std::optional<uint64_t> integer_of(const json& value, uint64_t limit) {
   }
   return std::nullopt;
 }
+
+// An array of equal entries counts as its entry.
+std::optional<uint64_t> one_integer(const json& value, uint64_t limit) {
+  if (!value.is_array() || value.empty()) return integer_of(value, limit);
+  const std::optional<uint64_t> first = integer_of(value.front(), limit);
+  for (const json& entry : value) {
+    if (integer_of(entry, limit) != first) return std::nullopt;
+  }
+  return first;
+}
 }  // namespace
 
-Result<uint64_t> Config::size(std::string_view hf, std::string_view gguf) const {
+Result<uint64_t> Config::size(std::string_view hf, std::string_view gguf, uint64_t limit) const { return positive_or(hf, gguf, 0, limit); }
+
+Result<uint64_t> Config::positive_or(std::string_view hf, std::string_view gguf, uint64_t fallback, uint64_t limit) const {
   const json* value = find(hf, gguf);
-  const std::optional<uint64_t> integer = value ? integer_of(*value, limits::kDimensionMax) : std::nullopt;
-  if (!integer || *integer == 0) return wrong(pick(hf, gguf), fmt::format("an integer from 1 to {}", limits::kDimensionMax));
+  if (value == nullptr && fallback != 0 && fallback <= limit) return fallback;
+  const std::optional<uint64_t> integer = value ? one_integer(*value, limit) : std::nullopt;
+  if (!integer || *integer == 0) return wrong(pick(hf, gguf), fmt::format("an integer from 1 to {}", limit));
   return *integer;
 }
 
 Result<uint64_t> Config::size_or(std::string_view hf, std::string_view gguf, uint64_t fallback) const {
   const json* value = find(hf, gguf);
   if (value == nullptr) return fallback;
-  const std::optional<uint64_t> integer = integer_of(*value, limits::kDimensionMax);
+  const std::optional<uint64_t> integer = one_integer(*value, limits::kDimensionMax);
   if (!integer) return wrong(pick(hf, gguf), fmt::format("an integer from 0 to {}", limits::kDimensionMax));
   return *integer;
 }
@@ -87,6 +101,17 @@ Result<bool> Config::flag_or(std::string_view hf, std::string_view gguf, bool fa
 std::string Config::text_or(std::string_view hf, std::string_view gguf, std::string_view fallback) const {
   const json* value = find(hf, gguf);
   return value != nullptr && value->is_string() ? value->get<std::string>() : std::string(fallback);
+}
+
+Status Config::expect_text(std::string_view hf, std::string_view gguf, std::span<const std::string_view> allowed) const {
+  const json* value = find(hf, gguf);
+  if (value == nullptr) return {};
+  std::string expected;
+  for (const std::string_view each : allowed) {
+    if (*value == json(std::string(each))) return {};
+    expected += fmt::format("{}\"{}\"", expected.empty() ? "" : " or ", each);
+  }
+  return wrong(pick(hf, gguf), expected);
 }
 
 Result<std::vector<uint64_t>> Config::per_layer(std::string_view hf, std::string_view gguf, uint64_t layers) const {

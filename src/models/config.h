@@ -5,10 +5,12 @@
 #include <cstdint>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/limits.h"
 #include "base/result.h"
 
 namespace sluice::models {
@@ -30,14 +32,21 @@ class Config {
   bool has(std::string_view tensor) const { return has_tensor_ && has_tensor_(tensor); }
   std::string_view pick(std::string_view hf, std::string_view gguf) const { return is_gguf() ? gguf : hf; }
 
-  // A positive integer up to limits::kDimensionMax. GGUF names come without the architecture prefix; an empty name: not there in that format.
-  Result<uint64_t> size(std::string_view hf, std::string_view gguf) const;
+  // An integer from 1 to `limit`. GGUF names come without the architecture prefix; an empty name: not there in that format. GGUF may spell any field
+  // as one value a layer; where the model has only one, they must be equal.
+  Result<uint64_t> size(std::string_view hf, std::string_view gguf, uint64_t limit = limits::kDimensionMax) const;
+  // The same, or `fallback` (which may be 0: then the field is required) when the field is missing.
+  Result<uint64_t> positive_or(std::string_view hf, std::string_view gguf, uint64_t fallback, uint64_t limit = limits::kDimensionMax) const;
+  // From 0 up.
   Result<uint64_t> size_or(std::string_view hf, std::string_view gguf, uint64_t fallback) const;
   Result<double> number_or(std::string_view hf, std::string_view gguf, double fallback) const;
   Result<bool> flag_or(std::string_view hf, std::string_view gguf, bool fallback) const;
   std::string text_or(std::string_view hf, std::string_view gguf, std::string_view fallback) const;
   // One value a layer: an array of exactly `layers` entries, or a scalar for all. Values 0 to limits::kDimensionMax.
   Result<std::vector<uint64_t>> per_layer(std::string_view hf, std::string_view gguf, uint64_t layers) const;
+
+  // An error unless the field is missing or one of `allowed`.
+  Status expect_text(std::string_view hf, std::string_view gguf, std::span<const std::string_view> allowed) const;
 
   // The raw field, or null; for nested objects (rope_scaling). GGUF names without prefix.
   const nlohmann::json* find(std::string_view hf, std::string_view gguf) const;
