@@ -86,6 +86,13 @@ Result<std::vector<uint64_t>> windows_of(const Config& c, uint64_t layers, uint6
   return out;
 }
 
+Result<std::vector<uint64_t>> qwen_windows_of(const Config& c, uint64_t layers) {
+  SLUICE_TRY(const bool used, c.flag_or("use_sliding_window", "", false));
+  SLUICE_TRY(const uint64_t window, c.size_or("sliding_window", "", 0));
+  SLUICE_TRY(const uint64_t full_layers, c.size_or("max_window_layers", "", 28));
+  return windows_of(c, layers, used ? window : 0, [&](uint64_t i) { return i >= full_layers; });
+}
+
 Status read_experts(const Config& c, uint64_t layers, const MoeFields& fields, MoeShape& moe) {
   const bool alias = c.find(fields.experts, "expert_count") == nullptr && c.find(fields.experts_alias, "") != nullptr;
   const std::string_view field = alias ? fields.experts_alias : fields.experts;

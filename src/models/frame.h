@@ -55,6 +55,9 @@ Result<uint64_t> rotary_pairs(const Config& config, uint64_t head_dim);
 // The window of each layer, 0: none. layer_types decides where there is one, else `slides`.
 Result<std::vector<uint64_t>> windows_of(const Config& config, uint64_t layers, uint64_t window, const std::function<bool(uint64_t)>& slides);
 
+// Qwen's way of saying it: sliding_window counts only with use_sliding_window, on layers from max_window_layers on.
+Result<std::vector<uint64_t>> qwen_windows_of(const Config& config, uint64_t layers);
+
 // Sets experts and chosen of `moe`, checked against each other and against the layers. Fields: the first of the two names that is there, top-k.
 struct MoeFields {
   std::string_view experts = "num_experts", experts_alias = "num_local_experts", chosen = "num_experts_per_tok";

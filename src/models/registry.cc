@@ -13,7 +13,12 @@ namespace sluice::models {
 // One line a family. Where two share a GGUF architecture, the one with a `claims` comes first.
 #define SLUICE_FAMILIES(X) \
   X(kJamba)                \
-  X(kLlama)
+  X(kFalconMamba)          \
+  X(kMamba)                \
+  X(kMixtral)              \
+  X(kLlama)                \
+  X(kQwen2)                \
+  X(kQwen3)
 
 #define X(family) extern const Family family;
 SLUICE_FAMILIES(X)
