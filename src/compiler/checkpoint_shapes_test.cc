@@ -7,6 +7,7 @@
 #include <fstream>
 #include <map>
 
+#include "compiler/compile.h"
 #include "models/family.h"
 #include "weights/checkpoint.h"
 
@@ -15,7 +16,6 @@ namespace {
 
 using program::Value;
 using program::ValueKind;
-using program::WeightForm;
 
 struct Golden {
   const char* folder;
@@ -45,31 +45,16 @@ class GoldenShapes : public testing::TestWithParam<Golden> {
   }
 };
 
-// The rows of `n` x `k` matrices that a tensor of this shape holds, leading ones and conv1d's middle one aside; nullopt: it cannot be read so.
-std::optional<std::pair<uint64_t, uint64_t>> as_matrix(const Value& value, std::vector<uint64_t> shape) {
-  if (value.form == WeightForm::kConv && shape.size() == 3 && shape[1] == 1) shape.erase(shape.begin() + 1);
-  if (value.count > 1 && value.sources.size() == 1) {
-    if (shape.size() != 3 || shape[0] != value.count) return std::nullopt;
-    shape.erase(shape.begin());
-  }
-  if (shape.size() == 1 && (value.form == WeightForm::kVector || value.form == WeightForm::kFrequencies)) return std::pair(shape[0], uint64_t{1});
-  if (shape.size() != 2) return std::nullopt;
-  return std::pair(shape[0], shape[1]);
-}
-
-void expect_match(const program::Program& program, const weights::Checkpoint& checkpoint) {
+void expect_match(program::Program program, const weights::Checkpoint& checkpoint) {
+  const Status lowered = compiler::lower(program, checkpoint);  // checks names, shapes and that nothing is left over
+  ASSERT_TRUE(lowered.ok()) << lowered.error().message;
   std::map<std::string, std::vector<std::pair<uint64_t, uint64_t>>> slices;
+  std::map<std::string, uint64_t> rows;
   for (const Value& value : program.values) {
     if (value.kind != ValueKind::kWeight) continue;
     for (const std::string& source : value.sources) {
-      const weights::TensorView* tensor = checkpoint.find(source);
-      ASSERT_NE(tensor, nullptr) << source;
-      const auto matrix = as_matrix(value, tensor->shape);
-      ASSERT_TRUE(matrix.has_value()) << source;
-      EXPECT_EQ(matrix->second, value.k) << source;
-      const uint64_t rows = value.source_rows ? value.source_rows : value.n;
-      EXPECT_EQ(matrix->first, rows) << source;
       slices[source].emplace_back(value.source_row, value.n);
+      rows[source] = value.source_rows ? value.source_rows : value.n;
     }
   }
   for (auto& [source, parts] : slices) {
@@ -79,14 +64,8 @@ void expect_match(const program::Program& program, const weights::Checkpoint& ch
       EXPECT_EQ(first, next) << source << " is cut with a hole or an overlap";
       next = first + count;
     }
-    const weights::TensorView& tensor = *checkpoint.find(source);
-    const uint64_t rows = tensor.shape.size() == 3 && tensor.shape[1] != 1 ? tensor.shape[1] : tensor.shape[0];
-    EXPECT_EQ(next, rows) << source;
+    EXPECT_EQ(next, rows[source]) << source;
   }
-  std::vector<std::string> names;
-  for (const auto& tensor : checkpoint.tensors()) names.push_back(tensor.name);
-  const Status all_used = models::check_all_used(program, names);
-  EXPECT_TRUE(all_used.ok()) << all_used.error().message;
 }
 
 TEST_P(GoldenShapes, OfTheFolderUnderBothSpellings) {
@@ -108,10 +87,7 @@ TEST_P(GoldenShapes, OfTheGguf) {
   if (!GetParam().gguf) return;  // GGUF cannot express this model
   const Result<weights::Checkpoint> checkpoint = weights::Checkpoint::open(folder() / "model.gguf");
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.error().message;
-  nlohmann::json fields = checkpoint->config();
-  fields[fields["general.architecture"].get<std::string>() + ".vocab_size"] = checkpoint->find("token_embd.weight")->shape[0];
-  const models::Config config(models::Format::kGguf, fields, [&](std::string_view name) { return checkpoint->find(name) != nullptr; });
-  const Result<program::Program> program = models::build(config);
+  const Result<program::Program> program = models::build(compiler::config_of(*checkpoint));
   ASSERT_TRUE(program.ok()) << program.error().message;
   EXPECT_EQ(program->facts.family, GetParam().family);
   expect_match(*program, *checkpoint);
@@ -131,9 +107,9 @@ TEST(CheckAllUsed, NamesTheTensorThatTheProgramDoesNotRead) {
                               nullptr);
   const Result<program::Program> program = models::build(config);
   ASSERT_TRUE(program.ok()) << program.error().message;
-  const std::vector<std::string> idle = {"model.embed_tokens.weight", "lm_head.weight", "model.layers.0.self_attn.rotary_emb.inv_freq"};
+  const std::vector<std::string_view> idle = {"model.embed_tokens.weight", "lm_head.weight", "model.layers.0.self_attn.rotary_emb.inv_freq"};
   EXPECT_TRUE(models::check_all_used(*program, idle).ok());
-  const std::vector<std::string> scaled = {"model.layers.0.mlp.up_proj.weight_scale"};
+  const std::vector<std::string_view> scaled = {"model.layers.0.mlp.up_proj.weight_scale"};
   EXPECT_NE(models::check_all_used(*program, scaled).error().message.find("model.layers.0.mlp.up_proj.weight_scale"), std::string::npos);
 }
 

@@ -1,9 +1,11 @@
 #include <fmt/format.h>
 
-#include <unordered_set>
+#include <string_view>
+#include <vector>
 
 #include "compiler/passes.h"
 #include "kernels/dequant/dequant.h"
+#include "models/family.h"
 
 namespace sluice::compiler {
 
@@ -57,15 +59,9 @@ Status check_tensor(const Value& w, const TensorView& tensor) {
   return {};
 }
 
-// Tensors that published files carry and no model reads.
-bool is_known_extra(std::string_view name) {
-  return name.ends_with(".rotary_emb.inv_freq") || name.ends_with(".attn.masked_bias");
-}
-
 }  // namespace
 
 Status lower(Program& program, const Checkpoint& checkpoint) {
-  std::unordered_set<std::string_view> used;
   for (Value& value : program.values) {
     if (value.kind != ValueKind::kWeight) continue;
     if (value.source_row + value.n > value.source_rows && !value.sources.empty()) {
@@ -80,15 +76,11 @@ Status lower(Program& program, const Checkpoint& checkpoint) {
                                  value.sources[0], info(value.dtype).name)};
       }
       value.dtype = tensor->dtype;
-      used.insert(tensor->name);
     }
   }
-  for (const TensorView& tensor : checkpoint.tensors()) {
-    if (!used.contains(tensor.name) && !is_known_extra(tensor.name)) {
-      return Error{fmt::format("tensor {} {} is not used by the {} family: loading would ignore a part of the model", tensor.name, shape_text(tensor.shape),
-                               program.facts.family)};
-    }
-  }
+  std::vector<std::string_view> names;
+  for (const TensorView& tensor : checkpoint.tensors()) names.push_back(tensor.name);
+  SLUICE_TRY_VOID(models::check_all_used(program, names));
   return program::verify(program);
 }
 

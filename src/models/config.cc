@@ -40,7 +40,8 @@ Error Config::wrong(std::string_view key, std::string_view expected) const {
   const json* value = find(key, key);
   const std::string prefix = is_gguf() ? architecture_ + "." : "";
   if (value == nullptr) return Error{fmt::format("model configuration: {}{} is missing, expected {}", prefix, key, expected)};
-  return Error{fmt::format("model configuration: {}{} is {}, expected {}", prefix, key, value->dump(-1, ' ', false, json::error_handler_t::replace).substr(0, 64), expected)};
+  const std::string text = value->dump(-1, ' ', false, json::error_handler_t::replace).substr(0, 64);
+  return Error{fmt::format("model configuration: {}{} is {}, expected {}", prefix, key, text, expected)};
 }
 
 namespace {

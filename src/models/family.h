@@ -2,7 +2,6 @@
 #pragma once
 
 #include <span>
-#include <string>
 #include <string_view>
 
 #include "base/result.h"
@@ -27,6 +26,6 @@ Result<program::Program> build(const Config& config);
 
 // A tensor that the checkpoint has and the program does not use would make a wrong model, silently: an error that names it. Left out are tensors that
 // are known to change nothing (a second copy of a tied head, computed rotary tables) or to serve other inputs than text (a vision tower).
-Status check_all_used(const program::Program& program, std::span<const std::string> tensors);
+Status check_all_used(const program::Program& program, std::span<const std::string_view> tensors);
 
 }  // namespace sluice::models

@@ -62,6 +62,7 @@ Status count_parameters(program::Program& program) {
 // Tensors of published checkpoints that a text program has no use for.
 bool is_known_idle(std::string_view tensor, bool tied) {
   if (tensor.ends_with("rotary_emb.inv_freq")) return true;  // Llama folders of 2023
+  if (tensor.ends_with(".attn.masked_bias")) return true;
   if (tied && tensor.ends_with("lm_head.weight")) return true;
   for (const std::string_view tower : {"vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector.", "model.visual."}) {
     if (tensor.starts_with(tower)) return true;
@@ -89,7 +90,7 @@ Result<program::Program> build(const Config& config) {
   return program;
 }
 
-Status check_all_used(const program::Program& program, std::span<const std::string> tensors) {
+Status check_all_used(const program::Program& program, std::span<const std::string_view> tensors) {
   std::unordered_set<std::string_view> used;
   for (const program::Value& value : program.values) used.insert(value.sources.begin(), value.sources.end());
   program::ValueId table = program::kNoValue, head = program::kNoValue;
@@ -98,9 +99,9 @@ Status check_all_used(const program::Program& program, std::span<const std::stri
     if (op.code == program::OpCode::kMatmul) head = program.operand(op, "weight");  // the last one
   }
   const bool tied = table == head;
-  for (const std::string& tensor : tensors) {
+  for (const std::string_view tensor : tensors) {
     if (used.contains(tensor) || is_known_idle(tensor, tied)) continue;
-    return Error{fmt::format("model: tensor {} is not a part of the {} family; the model would be computed without it", tensor, program.facts.family)};
+    return Error{fmt::format("tensor {} is not used by the {} family: loading would ignore a part of the model", tensor, program.facts.family)};
   }
   return {};
 }

@@ -79,6 +79,7 @@ ValueId Builder::frequencies(std::vector<double> radians_per_position, const std
   value.n = radians_per_position.size();
   value.k = 1;
   value.literals = std::move(radians_per_position);
+  value.source_rows = sources.empty() ? 0 : value.n;
   value.sources = std::move(sources);
   return add_value(std::move(value), "w");
 }
