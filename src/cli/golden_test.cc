@@ -17,11 +17,20 @@ struct Golden {
   const char* file;  // in the folder; empty: the folder itself
 };
 
-// One line a model: "folder" alone, and its GGUF twin where it has one.
+// One line a model: the folder, and its GGUF twin where it has one.
 constexpr Golden kGoldens[] = {
-    {"jamba-dense", ""},    {"jamba-dense", "model.gguf"},    {"jamba-moe", ""},  {"jamba-moe", "model.gguf"}, {"jamba-3b-shape", ""},
-    {"jamba-3b-shape", "model.gguf"}, {"llama", ""}, {"llama", "model.gguf"}, {"llama3-tied", ""}, {"llama3-tied", "model.gguf"},
-    {"llama-bias", ""}, {"llama-bias", "model.gguf"}, {"mistral-window", ""},
+    {"jamba-dense", ""}, {"jamba-dense", "model.gguf"},
+    {"jamba-moe", ""}, {"jamba-moe", "model.gguf"},
+    {"jamba-3b-shape", ""}, {"jamba-3b-shape", "model.gguf"},
+    {"llama", ""}, {"llama", "model.gguf"},
+    {"llama3-tied", ""}, {"llama3-tied", "model.gguf"},
+    {"llama-bias", ""}, {"llama-bias", "model.gguf"},
+    {"mistral-window", ""},
+    {"mamba", ""}, {"mamba", "model.gguf"},
+    {"falcon-mamba", ""}, {"falcon-mamba", "model.gguf"},
+    {"qwen2", ""}, {"qwen2", "model.gguf"},
+    {"qwen3", ""}, {"qwen3", "model.gguf"},
+    {"mixtral", ""}, {"mixtral", "model.gguf"},
 };
 
 float largest(std::span<const float> values) {
