@@ -16,6 +16,7 @@
 //   u8[4][16] at i % 4.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "base/dtype.h"
@@ -55,11 +56,13 @@ inline constexpr PackedLayout kPackedLayouts[] = {
 #undef X
 };
 
-consteval PackedLayout packed_layout_of(DType type) {
-  for (const PackedLayout& layout : kPackedLayouts) {
-    if (layout.type == type) return layout;
-  }
-  throw "not a block type";
+constexpr size_t packed_layout_index(DType type) {
+  size_t i = 0;
+  while (kPackedLayouts[i].type != type) ++i;
+  return i;
 }
+
+template <DType kType>
+inline constexpr PackedLayout kPackedLayout = kPackedLayouts[packed_layout_index(kType)];
 
 }  // namespace sluice::kernels

@@ -1,5 +1,483 @@
-// matmul in AVX2.
+// matmul in AVX2: a line of a strip (16 outputs x 4 elements) is two operands of vpmaddubsw, 8 outputs each. Same bits as matmul_reference.cc.
+//
+// Nothing saturates. Codes of up to 5 bits (Q4, Q5, Q2_K, Q3_K, MXFP4 + 16 <= 28): 4 products of pairs added in i16, 4 * 2 * 31 * 127 = 31496 < 2^15;
+// Q6_K: 2 of them, 2 * 2 * 63 * 127 = 32004; then vpmaddwd with ones adds neighbours in i32. 8-bit codes (Q8_0, and IQ4 values + 128) are widened to i16
+// for vpmaddwd, even and odd elements apart.
+// Few rows (decode) unpack in registers and go on; many rows unpack a block of groups of a few strips once to the stack.
+#include <immintrin.h>
+
+#include "kernels/dequant/blocks.h"
+#include "kernels/matmul/layout.h"
 #include "kernels/matmul/matmul_isa.h"
+#include "kernels/matmul/unroll-inl.h"
+
 namespace sluice::kernels {
-MatmulFn matmul_avx2_for(DType weight) { return matmul_float_avx2_for(weight); }
+namespace {
+
+constexpr size_t kPrefetchBytes = 4096;
+
+__m256i bytes(int value) { return _mm256_set1_epi8(static_cast<char>(value)); }
+__m256i load_256(const void* p) { return _mm256_load_si256(static_cast<const __m256i*>(p)); }
+__m128i load_64(const void* p) { return _mm_loadl_epi64(static_cast<const __m128i*>(p)); }
+__m256 load_halves(const uint8_t* p) { return _mm256_cvtph_ps(_mm_load_si128(reinterpret_cast<const __m128i*>(p))); }
+__m256 bytes_to_f32(const uint8_t* p) { return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(load_64(p))); }
+__m256 signed_bytes_to_f32(const uint8_t* p) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(load_64(p))); }
+
+// What is taken off unsigned codes (after the table, for types with one); a power of two up to 128, or 0.
+constexpr int code_offset(const PackedLayout& layout) {
+  if (layout.type == DType::kIQ4_NL || layout.type == DType::kIQ4_XS) return 128;
+  return layout.type == DType::kMXFP4 ? 16 : layout.offset;
+}
+
+// Whether products of codes need i16 operands.
+constexpr bool is_wide(const PackedLayout& layout) {
+  return layout.type == DType::kQ8_0 || layout.type == DType::kIQ4_NL || layout.type == DType::kIQ4_XS;
+}
+
+constexpr int shift_of_n(int offset) {
+  int shift = 0;
+  while (offset << shift < 128) ++shift;
+  return shift;
+}
+
+__m256i table_of(DType type) {
+  alignas(16) uint8_t table[16];
+  for (int i = 0; i < 16; ++i) table[i] = static_cast<uint8_t>(type == DType::kMXFP4 ? kMxfp4Values[i] + 16 : kIq4Values[i] + 128);
+  return _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(table)));
+}
+
+// One bit or two of each byte, moved to bit kTo from bit kFrom, the others masked away.
+template <int kFrom, int kTo>
+__m256i moved(__m256i v, int mask) {
+  if constexpr (kFrom > kTo) v = _mm256_srli_epi16(v, kFrom - kTo);
+  if constexpr (kFrom < kTo) v = _mm256_slli_epi16(v, kTo - kFrom);
+  return _mm256_and_si256(v, bytes(mask));
+}
+
+// The codes of quads kFirst .. kFirst + kCount - 1 of a group, for 8 outputs; `group` points to the first byte of those outputs in the first line.
+template <PackedLayout kLayout, size_t kFirst, size_t kCount>
+[[gnu::always_inline]] inline void unpack_codes(const uint8_t* group, __m256i (&u)[kCount]) {
+  constexpr uint32_t kBits = kLayout.bits;
+  constexpr size_t kPairsAt = kBits & 1 ? 64 : 0, kNibblesAt = kPairsAt + (kBits & 2 ? 128 : 0);
+  unroll<kCount>([&](auto i) SLUICE_INLINE {
+    constexpr size_t kQuad = kFirst + decltype(i)::value;
+    if constexpr (kBits == 8) u[i] = load_256(group + 64 * kQuad);
+    if constexpr ((kBits & 4) != 0) u[i] = moved<kQuad < 4 ? 0 : 4, 0>(load_256(group + kNibblesAt + 64 * (kQuad % 4)), 15);
+    if constexpr ((kBits & 2) != 0) {
+      constexpr int kTo = kBits & 4;
+      const __m256i pairs = moved<2 * (kQuad % 4), kTo>(load_256(group + kPairsAt + 64 * (kQuad / 4)), 3 << kTo);
+      u[i] = kTo == 0 ? pairs : _mm256_or_si256(u[i], pairs);
+    }
+    if constexpr ((kBits & 1) != 0) u[i] = _mm256_or_si256(u[i], moved<kQuad, kBits - 1>(load_256(group), 1 << (kBits - 1)));
+    if constexpr (kLayout.type == DType::kIQ4_NL || kLayout.type == DType::kIQ4_XS || kLayout.type == DType::kMXFP4) {
+      u[i] = _mm256_shuffle_epi8(table_of(kLayout.type), u[i]);
+    }
+  });
+}
+
+// f32 scales and minimums of a group for 8 outputs; [1] only where the type has a scale per 16.
+struct Scales {
+  __m256 dw[2], mw[2];
+};
+
+__m256 mxfp4_scales(const uint8_t* e) {
+  const __m256i v = _mm256_cvtepu8_epi32(load_64(e));
+  // e = 0 and 1 are subnormal: 2^-128 and 2^-127.
+  const __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(v, _mm256_set1_epi32(1)), 23);
+  const __m256i tiny = _mm256_sllv_epi32(_mm256_set1_epi32(0x200000), v);
+  return _mm256_castsi256_ps(_mm256_blendv_epi8(normal, tiny, _mm256_cmpgt_epi32(_mm256_set1_epi32(2), v)));
+}
+
+__m256 q3_k_scales(const uint8_t* s, uint32_t i) {
+  const __m256i low = _mm256_srl_epi32(_mm256_cvtepu8_epi32(load_64(s + 16 * (i % 8))), _mm_cvtsi32_si128(static_cast<int>(4 * (i / 8))));
+  const __m256i high = _mm256_srl_epi32(_mm256_cvtepu8_epi32(load_64(s + 128 + 16 * (i % 4))), _mm_cvtsi32_si128(static_cast<int>(2 * (i / 4))));
+  const __m256i scale = _mm256_or_si256(_mm256_and_si256(low, _mm256_set1_epi32(15)),
+                                        _mm256_slli_epi32(_mm256_and_si256(high, _mm256_set1_epi32(3)), 4));
+  return _mm256_cvtepi32_ps(_mm256_sub_epi32(scale, _mm256_set1_epi32(32)));
+}
+
+// Of outputs 8 * side .. 8 * side + 7.
+template <PackedLayout kLayout>
+[[gnu::always_inline]] inline Scales unpack_scales(const uint8_t* head, size_t slot, size_t side) {
+  constexpr DType kType = kLayout.type;
+  Scales scales{};
+  if constexpr (kType == DType::kMXFP4) {
+    scales.dw[0] = mxfp4_scales(head + 16 * slot + 8 * side);
+  } else if constexpr (kLayout.groups < 8) {
+    scales.dw[0] = load_halves(head + 32 * slot + 16 * side);
+    if constexpr (kLayout.has_min) scales.mw[0] = load_halves(head + 32 + 16 * side);
+  } else {
+    const __m256 d = load_halves(head + 16 * side);
+    const uint8_t* s = head + 64 + 8 * side;
+    if constexpr (kType == DType::kQ4_K || kType == DType::kQ5_K) {
+      scales.dw[0] = _mm256_mul_ps(d, bytes_to_f32(s + 16 * slot));
+      const __m256 minus_dmin = _mm256_sub_ps(_mm256_set1_ps(-0.0f), load_halves(head + 32 + 16 * side));
+      scales.mw[0] = _mm256_mul_ps(minus_dmin, bytes_to_f32(s + 128 + 16 * slot));
+    } else if constexpr (kType == DType::kIQ4_XS) {
+      scales.dw[0] = _mm256_mul_ps(d, signed_bytes_to_f32(s + 16 * slot));
+    } else {
+      unroll<2>([&](auto half) SLUICE_INLINE {
+        const size_t i = 2 * slot + half;
+        if constexpr (kType == DType::kQ6_K) scales.dw[half] = _mm256_mul_ps(d, signed_bytes_to_f32(s + 16 * i));
+        if constexpr (kType == DType::kQ3_K) scales.dw[half] = _mm256_mul_ps(d, q3_k_scales(s, static_cast<uint32_t>(i)));
+        if constexpr (kType == DType::kQ2_K) {
+          const __m256i both = _mm256_cvtepu8_epi32(load_64(s + 16 * i));
+          scales.dw[half] = _mm256_mul_ps(d, _mm256_cvtepi32_ps(_mm256_and_si256(both, _mm256_set1_epi32(15))));
+          const __m256 dmin = _mm256_mul_ps(load_halves(head + 32 + 16 * side), _mm256_set1_ps(0x1p-7f));
+          scales.mw[half] = _mm256_mul_ps(dmin, _mm256_cvtepi32_ps(_mm256_srli_epi32(both, 4)));
+        }
+      });
+    }
+  }
+  return scales;
+}
+
+// ---- One group of one row and 8 outputs
+
+__m256i four_bytes(const int8_t* q) {
+  int32_t v;
+  __builtin_memcpy(&v, q, 4);
+  return _mm256_set1_epi32(v);
+}
+
+// Integer sum over 16 elements, codes as bytes.
+template <uint32_t kBits>
+[[gnu::always_inline]] inline __m256i dot_16(__m256i u0, __m256i u1, __m256i u2, __m256i u3, const int8_t* q) {
+  const __m256i one = _mm256_set1_epi16(1);
+  const __m256i p01 = _mm256_add_epi16(_mm256_maddubs_epi16(u0, four_bytes(q)), _mm256_maddubs_epi16(u1, four_bytes(q + 4)));
+  const __m256i p23 = _mm256_add_epi16(_mm256_maddubs_epi16(u2, four_bytes(q + 8)), _mm256_maddubs_epi16(u3, four_bytes(q + 12)));
+  if constexpr (kBits < 6) return _mm256_madd_epi16(_mm256_add_epi16(p01, p23), one);
+  return _mm256_add_epi32(_mm256_madd_epi16(p01, one), _mm256_madd_epi16(p23, one));
+}
+
+// A group of a row as i16: even[j] holds elements 4 j and 4 j + 2, odd[j] 4 j + 1 and 4 j + 3.
+struct alignas(32) WideRow {
+  int32_t even[8];
+  int32_t odd[8];
+};
+
+[[gnu::always_inline]] inline void widen_row(const QuantizedGroup& x, WideRow* out) {
+  const __m256i q = load_256(x.q);
+  _mm256_store_si256(reinterpret_cast<__m256i*>(out->even), _mm256_srai_epi16(_mm256_slli_epi16(q, 8), 8));
+  _mm256_store_si256(reinterpret_cast<__m256i*>(out->odd), _mm256_srai_epi16(q, 8));
+}
+
+__m256i even_bytes(__m256i u) { return _mm256_and_si256(u, _mm256_set1_epi16(255)); }
+__m256i odd_bytes(__m256i u) { return _mm256_srli_epi16(u, 8); }
+
+// Integer sum over 16 elements (kHalf of the group), codes widened: w[2 i] even, w[2 i + 1] odd bytes of quad i.
+template <size_t kHalf>
+[[gnu::always_inline]] inline __m256i dot_16_wide(const __m256i (&w)[8], const WideRow& x) {
+  __m256i sums[2] = {_mm256_madd_epi16(w[0], _mm256_set1_epi32(x.even[4 * kHalf])), _mm256_madd_epi16(w[1], _mm256_set1_epi32(x.odd[4 * kHalf]))};
+  unroll<3>([&](auto i) SLUICE_INLINE {
+    constexpr size_t kQuad = decltype(i)::value + 1;
+    sums[0] = _mm256_add_epi32(sums[0], _mm256_madd_epi16(w[2 * kQuad], _mm256_set1_epi32(x.even[4 * kHalf + kQuad])));
+    sums[1] = _mm256_add_epi32(sums[1], _mm256_madd_epi16(w[2 * kQuad + 1], _mm256_set1_epi32(x.odd[4 * kHalf + kQuad])));
+  });
+  return _mm256_add_epi32(sums[0], sums[1]);
+}
+
+// The f32 part: the two integer sums into the 8 sums of a row.
+template <bool kMin, bool kPer16>
+[[gnu::always_inline]] inline __m256 add_sums(__m256 first, __m256i sum1, const Scales& scales, const QuantizedGroup& x, __m256 acc) {
+  if constexpr (!kPer16) {
+    acc = _mm256_fmadd_ps(scales.dw[0], _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum1), _mm256_set1_ps(x.d[1]), first), acc);
+    if constexpr (kMin) acc = _mm256_fmadd_ps(scales.mw[0], _mm256_set1_ps(x.s), acc);
+  } else {
+    acc = _mm256_fmadd_ps(scales.dw[0], first, acc);
+    acc = _mm256_fmadd_ps(scales.dw[1], _mm256_mul_ps(_mm256_cvtepi32_ps(sum1), _mm256_set1_ps(x.d[1])), acc);
+    if constexpr (kMin) {
+      acc = _mm256_fmadd_ps(scales.mw[0], _mm256_set1_ps(x.t[0]), acc);
+      acc = _mm256_fmadd_ps(scales.mw[1], _mm256_set1_ps(x.t[1]), acc);
+    }
+  }
+  return acc;
+}
+
+const QuantizedGroup* row_in(const MatmulArgs& args, size_t i) {
+  const size_t row = args.in_rows != nullptr ? static_cast<size_t>(args.in_rows[i]) : i;
+  return reinterpret_cast<const QuantizedGroup*>(args.activations + row * args.activation_stride);
+}
+
+void store_row(const MatmulArgs& args, size_t strip, size_t side, size_t i, __m256 value) {
+  const size_t row = args.out_rows != nullptr ? static_cast<size_t>(args.out_rows[i]) : i, at = 16 * strip + 8 * side;
+  float* out = args.out + row * args.out_stride + at;
+  if (args.bias != nullptr) value = _mm256_add_ps(value, _mm256_loadu_ps(args.bias + at));
+  if (args.accumulate) value = _mm256_add_ps(value, _mm256_loadu_ps(out));
+  _mm256_storeu_ps(out, value);
+}
+
+template <PackedLayout kLayout>
+constexpr size_t kChunkBytes = kLayout.head_bytes + kLayout.groups * kLayout.group_bytes;
+
+template <PackedLayout kLayout>
+size_t strip_bytes(uint64_t groups) {
+  return (groups + kLayout.groups - 1) / kLayout.groups * kLayout.head_bytes + groups * kLayout.group_bytes;
+}
+
+// ---- Few rows
+
+// The n of the first or second 16, scaled to the type's offset.
+template <PackedLayout kLayout>
+[[gnu::always_inline]] inline __m256i offset_of(int32_t n) {
+  return _mm256_srai_epi32(_mm256_set1_epi32(n), shift_of_n(code_offset(kLayout)));
+}
+
+// One group, one side of 8 outputs, kRows rows.
+template <PackedLayout kLayout, size_t kRows>
+[[gnu::always_inline]] inline void add_group_few(const uint8_t* codes, const Scales& scales, const QuantizedGroup* const (&x)[kRows], uint64_t group,
+                                                 const WideRow (&wide)[kRows], __m256 (&acc)[kRows]) {
+  constexpr bool kOffset = code_offset(kLayout) != 0;
+  __m256 first[kRows];
+  unroll<2>([&](auto half) SLUICE_INLINE {
+    constexpr size_t kHalf = decltype(half)::value;
+    __m256i u[4], w[8];
+    unpack_codes<kLayout, 4 * kHalf, 4>(codes, u);
+    if constexpr (is_wide(kLayout)) {
+      unroll<4>([&](auto i) SLUICE_INLINE {
+        w[2 * i] = even_bytes(u[i]);
+        w[2 * i + 1] = odd_bytes(u[i]);
+      });
+    }
+    unroll<kRows>([&](auto r) SLUICE_INLINE {
+      const QuantizedGroup& row = x[r][group];
+      __m256i sum;
+      if constexpr (is_wide(kLayout)) {
+        sum = dot_16_wide<kHalf>(w, wide[r]);
+      } else {
+        sum = dot_16<kLayout.bits>(u[0], u[1], u[2], u[3], row.q + 16 * kHalf);
+      }
+      if constexpr (kOffset) sum = _mm256_add_epi32(sum, offset_of<kLayout>(row.n[kHalf]));
+      if constexpr (kHalf == 0) {
+        first[r] = _mm256_mul_ps(_mm256_cvtepi32_ps(sum), _mm256_set1_ps(row.d[0]));
+      } else {
+        acc[r] = add_sums<kLayout.has_min, kLayout.scale_per_16>(first[r], sum, scales, row, acc[r]);
+      }
+    });
+  });
+}
+
+template <PackedLayout kLayout, size_t kRows>
+void few_rows(const MatmulArgs& args, size_t first) {
+  const uint64_t groups = args.k / 32;
+  const uint8_t* w = args.weights + args.strip_begin * strip_bytes<kLayout>(groups);
+  const QuantizedGroup* x[kRows];
+  for (size_t r = 0; r < kRows; ++r) x[r] = row_in(args, first + r);
+  for (size_t strip = args.strip_begin; strip < args.strip_end; ++strip) {
+    __m256 acc[2][kRows];
+    unroll<kRows>([&](auto r) SLUICE_INLINE { acc[0][r] = acc[1][r] = _mm256_setzero_ps(); });
+    for (uint64_t group = 0; group < groups;) {
+      const uint8_t* head = w;
+      unroll<kLayout.head_bytes / 64>([&](auto line) SLUICE_INLINE { _mm_prefetch(head + kPrefetchBytes + 64 * line, _MM_HINT_T0); });
+      w += kLayout.head_bytes;
+      for (size_t slot = 0; slot < kLayout.groups && group < groups; ++slot, ++group, w += kLayout.group_bytes) {
+        unroll<kLayout.bits>([&](auto line) SLUICE_INLINE { _mm_prefetch(w + kPrefetchBytes + 64 * line, _MM_HINT_T0); });
+        WideRow wide[kRows];
+        if constexpr (is_wide(kLayout)) {
+          unroll<kRows>([&](auto r) SLUICE_INLINE { widen_row(x[r][group], &wide[r]); });
+        }
+        unroll<2>([&](auto side) SLUICE_INLINE {
+          const Scales scales = unpack_scales<kLayout>(head, slot, side);
+          add_group_few<kLayout, kRows>(w + 32 * side, scales, x, group, wide, acc[side]);
+        });
+      }
+    }
+    unroll<2 * kRows>([&](auto i) SLUICE_INLINE { store_row(args, strip, i % 2, first + i / 2, acc[i % 2][i / 2]); });
+  }
+}
+
+// ---- Many rows
+
+constexpr size_t kBlockGroups = 8;  // groups unpacked at once
+constexpr size_t kStrips = 4;       // strips that share the rows in L1
+constexpr size_t kBlockRows = 128;  // rows that share one unpacking
+constexpr size_t kTileRows = 8;     // rows that share one load of the weights
+
+struct alignas(64) Unpacked {
+  uint8_t u[8][64];
+  float dw[2][16];
+  float mw[2][16];
+};
+
+// What a tile's rows need beyond QuantizedGroup, once for all strips.
+struct RowExtra {
+  WideRow wide;       // 8-bit codes
+  int32_t offset[2];  // n scaled to the type's offset
+};
+
+struct Block {
+  Unpacked groups[kStrips][kBlockGroups];
+  RowExtra extra[kTileRows][kBlockGroups];
+  alignas(64) float acc[kStrips][kBlockRows][16];
+};
+
+// Groups begin .. begin + count (count <= 8) of a strip.
+template <PackedLayout kLayout>
+void unpack_block(const uint8_t* strip, uint64_t begin, size_t count, Unpacked* out) {
+  for (size_t i = 0; i < count; ++i) {
+    const uint64_t group = begin + i;
+    const uint8_t* head = strip + group / kLayout.groups * kChunkBytes<kLayout>;
+    const size_t slot = group % kLayout.groups;
+    const uint8_t* codes = head + kLayout.head_bytes + slot * kLayout.group_bytes;
+    for (size_t side = 0; side < 2; ++side) {
+      __m256i u[8];
+      unpack_codes<kLayout, 0, 8>(codes + 32 * side, u);
+      unroll<8>([&](auto quad) SLUICE_INLINE { _mm256_store_si256(reinterpret_cast<__m256i*>(out[i].u[quad] + 32 * side), u[quad]); });
+      const Scales scales = unpack_scales<kLayout>(head, slot, side);
+      unroll<kLayout.scale_per_16 ? 2 : 1>([&](auto half) SLUICE_INLINE {
+        _mm256_store_ps(out[i].dw[half] + 8 * side, scales.dw[half]);
+        if constexpr (kLayout.has_min) _mm256_store_ps(out[i].mw[half] + 8 * side, scales.mw[half]);
+      });
+    }
+  }
+}
+
+template <PackedLayout kLayout>
+void make_extra(const QuantizedGroup* const* x, size_t rows, uint64_t begin, size_t count, RowExtra (*extra)[kBlockGroups]) {
+  if constexpr (code_offset(kLayout) == 0) return;
+  for (size_t r = 0; r < rows; ++r) {
+    for (size_t i = 0; i < count; ++i) {
+      const QuantizedGroup& group = x[r][begin + i];
+      if constexpr (is_wide(kLayout)) widen_row(group, &extra[r][i].wide);
+      extra[r][i].offset[0] = group.n[0] >> shift_of_n(code_offset(kLayout));
+      extra[r][i].offset[1] = group.n[1] >> shift_of_n(code_offset(kLayout));
+    }
+  }
+}
+
+template <PackedLayout kLayout>
+[[gnu::always_inline]] inline Scales load_scales(const Unpacked& group, size_t side) {
+  Scales scales{};
+  unroll<kLayout.scale_per_16 ? 2 : 1>([&](auto half) SLUICE_INLINE {
+    scales.dw[half] = _mm256_load_ps(group.dw[half] + 8 * side);
+    if constexpr (kLayout.has_min) scales.mw[half] = _mm256_load_ps(group.mw[half] + 8 * side);
+  });
+  return scales;
+}
+
+// One group and side, all rows of the tile; codes of up to 6 bits: the 8 quads stay in registers. extra: [row][kBlockGroups], from this group on.
+template <PackedLayout kLayout>
+[[gnu::always_inline]] inline void tile_group(const Unpacked& group, size_t side, const QuantizedGroup* const* x, uint64_t at, const RowExtra* extra,
+                                              size_t rows, float (*acc)[16]) {
+  __m256i u[8];
+  unroll<8>([&](auto quad) SLUICE_INLINE { u[quad] = load_256(group.u[quad] + 32 * side); });
+  const Scales scales = load_scales<kLayout>(group, side);
+  for (size_t r = 0; r < rows; ++r) {
+    const QuantizedGroup& row = x[r][at];
+    __m256i sum0 = dot_16<kLayout.bits>(u[0], u[1], u[2], u[3], row.q);
+    __m256i sum1 = dot_16<kLayout.bits>(u[4], u[5], u[6], u[7], row.q + 16);
+    if constexpr (code_offset(kLayout) != 0) {
+      sum0 = _mm256_add_epi32(sum0, _mm256_set1_epi32(extra[r * kBlockGroups].offset[0]));
+      sum1 = _mm256_add_epi32(sum1, _mm256_set1_epi32(extra[r * kBlockGroups].offset[1]));
+    }
+    const __m256 first = _mm256_mul_ps(_mm256_cvtepi32_ps(sum0), _mm256_set1_ps(row.d[0]));
+    float* to = acc[r] + 8 * side;
+    _mm256_store_ps(to, add_sums<kLayout.has_min, kLayout.scale_per_16>(first, sum1, scales, row, _mm256_load_ps(to)));
+  }
+}
+
+// The same for 8-bit codes: two passes over the rows, 4 quads as i16 in registers in each.
+template <PackedLayout kLayout>
+[[gnu::always_inline]] inline void tile_group_wide(const Unpacked& group, size_t side, const QuantizedGroup* const* x, uint64_t at,
+                                                   const RowExtra* extra, size_t rows, float (*acc)[16]) {
+  const Scales scales = load_scales<kLayout>(group, side);
+  __m256 first[kTileRows];
+  unroll<2>([&](auto half) SLUICE_INLINE {
+    constexpr size_t kHalf = decltype(half)::value;
+    __m256i w[8];
+    unroll<4>([&](auto i) SLUICE_INLINE {
+      const __m256i u = load_256(group.u[4 * kHalf + i] + 32 * side);
+      w[2 * i] = even_bytes(u);
+      w[2 * i + 1] = odd_bytes(u);
+    });
+    for (size_t r = 0; r < rows; ++r) {
+      const QuantizedGroup& row = x[r][at];
+      const RowExtra& more = extra[r * kBlockGroups];
+      const __m256i sum = _mm256_add_epi32(dot_16_wide<kHalf>(w, more.wide), _mm256_set1_epi32(more.offset[kHalf]));
+      if constexpr (kHalf == 0) {
+        first[r] = _mm256_mul_ps(_mm256_cvtepi32_ps(sum), _mm256_set1_ps(row.d[0]));
+      } else {
+        float* to = acc[r] + 8 * side;
+        _mm256_store_ps(to, add_sums<kLayout.has_min, kLayout.scale_per_16>(first[r], sum, scales, row, _mm256_load_ps(to)));
+      }
+    }
+  });
+}
+
+// Rows of a tile (at most kTileRows), all groups of a block of one strip.
+template <PackedLayout kLayout>
+void tile(const Unpacked* groups, size_t count, const QuantizedGroup* const* x, uint64_t begin, const RowExtra (*extra)[kBlockGroups], size_t rows,
+          float (*acc)[16]) {
+  for (size_t i = 0; i < count; ++i) {
+    for (size_t side = 0; side < 2; ++side) {
+      if constexpr (is_wide(kLayout)) {
+        tile_group_wide<kLayout>(groups[i], side, x, begin + i, &extra[0][i], rows, acc);
+      } else {
+        tile_group<kLayout>(groups[i], side, x, begin + i, &extra[0][i], rows, acc);
+      }
+    }
+  }
+}
+
+// Rows first .. first + rows (at most kBlockRows) of strips strip .. strip + strips (at most kStrips).
+template <PackedLayout kLayout>
+void many_rows_block(const MatmulArgs& args, size_t strip, size_t strips, size_t first, size_t rows, Block* block) {
+  const uint64_t groups = args.k / 32;
+  const uint8_t* w = args.weights + strip * strip_bytes<kLayout>(groups);
+  const QuantizedGroup* x[kBlockRows];
+  for (size_t r = 0; r < rows; ++r) x[r] = row_in(args, first + r);
+  for (size_t s = 0; s < strips; ++s) {
+    for (size_t r = 0; r < 2 * rows; ++r) _mm256_store_ps(block->acc[s][r / 2] + 8 * (r % 2), _mm256_setzero_ps());
+  }
+  for (uint64_t begin = 0; begin < groups; begin += kBlockGroups) {
+    const size_t count = groups - begin < kBlockGroups ? groups - begin : kBlockGroups;
+    for (size_t s = 0; s < strips; ++s) unpack_block<kLayout>(w + s * strip_bytes<kLayout>(groups), begin, count, block->groups[s]);
+    for (size_t r = 0; r < rows; r += kTileRows) {
+      const size_t tile_rows = rows - r < kTileRows ? rows - r : kTileRows;
+      make_extra<kLayout>(x + r, tile_rows, begin, count, block->extra);
+      for (size_t s = 0; s < strips; ++s) tile<kLayout>(block->groups[s], count, x + r, begin, block->extra, tile_rows, block->acc[s] + r);
+    }
+  }
+  for (size_t s = 0; s < strips; ++s) {
+    for (size_t r = 0; r < 2 * rows; ++r) store_row(args, strip + s, r % 2, first + r / 2, _mm256_load_ps(block->acc[s][r / 2] + 8 * (r % 2)));
+  }
+}
+
+template <PackedLayout kLayout>
+void many_rows(const MatmulArgs& args) {
+  Block block;
+  for (size_t first = 0; first < args.rows; first += kBlockRows) {
+    const size_t rows = args.rows - first < kBlockRows ? args.rows - first : kBlockRows;
+    for (size_t strip = args.strip_begin; strip < args.strip_end; strip += kStrips) {
+      const size_t strips = args.strip_end - strip < kStrips ? args.strip_end - strip : kStrips;
+      many_rows_block<kLayout>(args, strip, strips, first, rows, &block);
+    }
+  }
+}
+
+template <DType kType>
+void matmul(const MatmulArgs& args) {
+  constexpr PackedLayout kLayout = kPackedLayout<kType>;
+  switch (args.rows) {
+    case 0: return;
+    case 1: return few_rows<kLayout, 1>(args, 0);
+    case 2: return few_rows<kLayout, 2>(args, 0);
+    case 3: return few_rows<kLayout, 3>(args, 0);
+    case 4: return few_rows<kLayout, 4>(args, 0);
+    default: return many_rows<kLayout>(args);
+  }
+}
+
+}  // namespace
+
+MatmulFn matmul_avx2_for(DType weight) {
+  switch (weight) {
+#define X(type, ...) \
+  case DType::type: return matmul<DType::type>;
+    SLUICE_PACKED_TYPES(X)
+#undef X
+    default: return matmul_float_avx2_for(weight);
+  }
+}
+
 }  // namespace sluice::kernels

@@ -167,7 +167,7 @@ void add_group(const int8_t (*w)[64], const Scales& scales, const QuantizedGroup
 
 template <DType kType>
 void matmul_blocks(const MatmulArgs& args) {
-  constexpr PackedLayout kLayout = packed_layout_of(kType);
+  constexpr PackedLayout kLayout = kPackedLayout<kType>;
   constexpr uint64_t kChunkBytes = kLayout.head_bytes + kLayout.groups * kLayout.group_bytes;
   const uint64_t strip_bytes = packed_strip_bytes(kType, args.k);
   for (size_t strip = args.strip_begin; strip < args.strip_end; ++strip) {

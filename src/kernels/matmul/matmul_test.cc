@@ -240,10 +240,10 @@ TEST_P(Matmul, ReferenceIsCloseToExactArithmetic) {
 
 TEST_P(Matmul, InstructionSetsAndRowCountsGiveTheSameBits) {
   Random random(3);
-  for (int round = 0; round < 24; ++round) {
+  for (int round = 0; round < 13; ++round) {
     Case c{GetParam(), 1 + random() % 70, random_k(GetParam(), random), 1 + random() % 20, 24, round % 3 == 0 ? Values::kExtreme : Values::kSane,
            random() % 2 == 0, random() % 2 == 0, random() % 2 == 0};
-    if (round == 23) c.rows = 300, c.rows_stored = 311;
+    if (round == 12) c.rows = 150, c.rows_stored = 157, c.n = 37;  // beyond a block of rows
     const Prepared prepared(c, random);
     const auto want = prepared.run(c, Isa::kBaseline, c.rows);
     EXPECT_TRUE(same_bits(want, prepared.run(c, Isa::kBaseline, 1))) << "baseline, row by row";
