@@ -30,6 +30,7 @@ constexpr Golden kGoldens[] = {
     {"falcon-mamba", ""}, {"falcon-mamba", "model.gguf"},
     {"qwen2", ""}, {"qwen2", "model.gguf"},
     {"qwen3", ""}, {"qwen3", "model.gguf"},
+    {"qwen3-moe", ""}, {"qwen3-moe", "model.gguf"},
     {"mixtral", ""}, {"mixtral", "model.gguf"},
 };
 

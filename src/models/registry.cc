@@ -18,7 +18,8 @@ namespace sluice::models {
   X(kMixtral)              \
   X(kLlama)                \
   X(kQwen2)                \
-  X(kQwen3)
+  X(kQwen3)                \
+  X(kQwen3Moe)
 
 #define X(family) extern const Family family;
 SLUICE_FAMILIES(X)
