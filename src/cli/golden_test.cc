@@ -32,6 +32,7 @@ constexpr Golden kGoldens[] = {
     {"qwen3", ""}, {"qwen3", "model.gguf"},
     {"qwen3-moe", ""}, {"qwen3-moe", "model.gguf"},
     {"mixtral", ""}, {"mixtral", "model.gguf"},
+    {"gemma3", ""}, {"gemma3", "model.gguf"}, {"gemma3-scaled", ""},
 };
 
 float largest(std::span<const float> values) {

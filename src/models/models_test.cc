@@ -27,6 +27,7 @@ constexpr Published kPublished[] = {
     {"mamba-130m", 129135360, 129135360, 0, 2801664},
     {"mamba-2.8b", 2768345600, 2768345600, 0, 24903680},
     {"qwen3-0.6b", 596049920, 596049920, 114688, 0},
+    {"gemma-3-1b", 999885952, 999885952, 26624, 0},
 };
 
 class PublishedShape : public testing::TestWithParam<Published> {};

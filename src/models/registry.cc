@@ -19,7 +19,8 @@ namespace sluice::models {
   X(kLlama)                \
   X(kQwen2)                \
   X(kQwen3)                \
-  X(kQwen3Moe)
+  X(kQwen3Moe)             \
+  X(kGemma3)
 
 #define X(family) extern const Family family;
 SLUICE_FAMILIES(X)
