@@ -91,4 +91,19 @@ CharCode classify(uint32_t code) {
   return code < kTableChars ? table[code] : compute(code);
 }
 
+bool is_word_character(uint32_t code) {
+  switch (utf8proc_category(static_cast<utf8proc_int32_t>(code))) {
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_PC:
+      return true;
+    case UTF8PROC_CATEGORY_SO:
+      return code >= 0x24B6 && code <= 0x24E9;  // circled letters are Alphabetic
+    case UTF8PROC_CATEGORY_CF:
+      return code == 0x200C || code == 0x200D;
+    default:
+      return has(classify(code), kLetter | kMark);
+  }
+}
+
 }  // namespace sluice::text

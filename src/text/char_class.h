@@ -27,6 +27,9 @@ using CharCode = uint32_t;
 // code <= 0x10FFFF
 CharCode classify(uint32_t code);
 
+// \w: Alphabetic, marks, decimal digits, connectors, and the two joiners; code <= 0x10FFFF.
+bool is_word_character(uint32_t code);
+
 inline bool has(CharCode c, uint32_t classes) {
   return (c & classes) != 0;
 }

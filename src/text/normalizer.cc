@@ -127,7 +127,7 @@ std::string lowercased(std::string_view text) {
 
 std::string without_accents(std::string_view text) {
   return map_characters(text, [](std::string& out, uint32_t code) {
-    if (utf8proc_category(static_cast<utf8proc_int32_t>(code)) != UTF8PROC_CATEGORY_MN) append_utf8(out, code);
+    if (!has(classify(code), kMark)) append_utf8(out, code);
   });
 }
 
@@ -156,7 +156,9 @@ std::string collapsed(std::string_view text) {
     if (c == ' ' && (out.empty() || out.back() == ' ')) continue;
     out += c;
   }
-  if (!out.empty() && out.back() == ' ') out.pop_back();
+  // SentencePiece trims its own sign for a blank too, when a text ends in it.
+  constexpr std::string_view kMetaspace = "\xE2\x96\x81";
+  while (out.ends_with(' ') || out.ends_with(kMetaspace)) out.resize(out.size() - (out.ends_with(' ') ? 1 : kMetaspace.size()));
   return out;
 }
 

@@ -19,6 +19,9 @@ namespace {
 constexpr std::string_view kSpaceClass =
     R"(\t-\r\x20\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
 
+// PCRE2 10.42's \w leaves out marks and connectors other than the underscore.
+constexpr std::string_view kWordClass = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})";
+
 std::string translate(std::string_view expression) {
   std::string out;
   int class_depth = 0;
@@ -30,6 +33,10 @@ std::string translate(std::string_view expression) {
         out += class_depth > 0 ? std::string(kSpaceClass) : fmt::format("[{}]", kSpaceClass);
       } else if (next == 'S' && class_depth == 0) {
         out += fmt::format("[^{}]", kSpaceClass);
+      } else if (next == 'w') {
+        out += class_depth > 0 ? std::string(kWordClass) : fmt::format("[{}]", kWordClass);
+      } else if (next == 'W' && class_depth == 0) {
+        out += fmt::format("[^{}]", kWordClass);
       } else if (next == 'h') {
         out += class_depth > 0 ? "0-9A-Fa-f" : "[0-9A-Fa-f]";
       } else {
@@ -121,9 +128,8 @@ size_t stretch_end(std::string_view text, size_t at, bool valid) {
 Status SplitRegex::find_all(std::string_view text, std::vector<ByteRange>& matches) const {
   const std::unique_ptr<pcre2_match_data, FreeMatchData> data(pcre2_match_data_create(1, nullptr));
   const std::unique_ptr<pcre2_match_context, FreeMatchContext> context(pcre2_match_context_create(nullptr));
-  const std::unique_ptr<pcre2_jit_stack, FreeJitStack> stack(pcre2_jit_stack_create(32 * 1024, 1024 * 1024, nullptr));
-  if (!data || !context || !stack) return Error{"out of memory for an expression"};
-  pcre2_jit_stack_assign(context.get(), nullptr, stack.get());
+  std::unique_ptr<pcre2_jit_stack, FreeJitStack> stack;  // only if the 32 KiB of the default do not suffice
+  if (!data || !context) return Error{"out of memory for an expression"};
   pcre2_set_match_limit(context.get(), 10'000'000);
   pcre2_set_heap_limit(context.get(), 64 * 1024);  // KiB
   pcre2_set_depth_limit(context.get(), 1'000'000);
@@ -134,6 +140,12 @@ Status SplitRegex::find_all(std::string_view text, std::vector<ByteRange>& match
       const int count =
           pcre2_match(code_->code, subject, end - begin, at, PCRE2_NO_UTF_CHECK, data.get(), context.get());
       if (count == PCRE2_ERROR_NOMATCH) break;
+      if (count == PCRE2_ERROR_JIT_STACKLIMIT && !stack) {
+        stack.reset(pcre2_jit_stack_create(32 * 1024, 4 * 1024 * 1024, nullptr));
+        if (!stack) return Error{"out of memory for an expression"};
+        pcre2_jit_stack_assign(context.get(), nullptr, stack.get());
+        continue;
+      }
       if (count < 0) {
         return Error{fmt::format("expression '{}' gave up at byte {} of {}: {}", code_->expression, begin + at,
                                  text.size(), pcre2_message(count))};

@@ -59,9 +59,9 @@ void mark_turn_ids_as_control(TokenizerSpec& spec) {
   }
 }
 
-bool is_word_character(std::string_view text, size_t at) {
+bool is_word_at(std::string_view text, size_t at) {
   const Utf8Char c = decode_utf8(text, at);
-  return c.valid && (has(classify(c.code), kLetter | kNumber | kMark) || c.code == '_');
+  return c.valid && is_word_character(c.code);
 }
 
 // The character that ends right before `at`, as its place.
@@ -101,10 +101,10 @@ struct Tokenizer::Tables {
   struct Scratch {
     PieceScratch piece;
     Pieces pieces;
-    std::string prepared;
   };
 
   Status build_added();
+  void prepare_spaces(std::string_view text, bool prefix, std::string& out) const;
   void build_printed();
   void build_end_ids();
   std::vector<Found> find_added(const PrefixSet& set, std::string_view text, std::span<const ByteRange> trusted) const;
@@ -127,13 +127,12 @@ Status Tokenizer::Tables::build_added() {
     const std::string& text = spec.tokens[token.id];
     added[token.id] = true;
     added_by_text.emplace(text, static_cast<int32_t>(token.id));
-    if (token.normalized && !normalizer.empty()) {
-      SLUICE_TRY(normalized_text[i], normalizer.apply(text));
+    // Special tokens are found by their places in the caller's text, so without a normalizer they need not wait for it.
+    if (token.normalized && (!normalizer.empty() || !token.special)) {
+      SLUICE_TRY(const std::string form, normalizer.apply(text));
+      // Hugging Face's Prepend also changes the tokens that are looked for; SentencePiece's own prefix does not.
+      prepare_spaces(form, spec.kind == ModelKind::kCharacterBpe && spec.space_prefix == SpacePrefix::kAlways, normalized_text[i]);
       normalized.push_back({normalized_text[i], static_cast<uint32_t>(i)});
-    } else if (spec.restore_spaces && !token.special && text.find(kMetaspace) != std::string::npos) {
-      // A SentencePiece user-defined piece spells its blanks as U+2581; the text has them as blanks.
-      normalized_text[i] = with_spaces_restored(text);
-      raw.push_back({normalized_text[i], static_cast<uint32_t>(i)});
     } else {
       raw.push_back({text, static_cast<uint32_t>(i)});
     }
@@ -181,8 +180,8 @@ std::vector<Found> Tokenizer::Tables::find_added(const PrefixSet& set, std::stri
       const AddedToken& candidate = sorted_added[value];
       if (candidate.special && (!is_trusted || at + bytes > trusted[range].end)) return;
       if (candidate.single_word) {
-        if (at > 0 && is_word_character(text, previous_character(text, at))) return;
-        if (at + bytes < text.size() && is_word_character(text, at + bytes)) return;
+        if (at > 0 && is_word_at(text, previous_character(text, at))) return;
+        if (at + bytes < text.size() && is_word_at(text, at + bytes)) return;
       }
       if (bytes > longest) {
         longest = bytes;
@@ -209,6 +208,20 @@ std::vector<Found> Tokenizer::Tables::find_added(const PrefixSet& set, std::stri
   return found;
 }
 
+// Replaces `out` by the text with a blank before it if prefix, and blanks spelled as the vocabulary has them.
+void Tokenizer::Tables::prepare_spaces(std::string_view text, bool prefix, std::string& out) const {
+  const std::string_view space = spec.replace_spaces ? kMetaspace : std::string_view(" ");
+  out.clear();
+  if (prefix) out += space;
+  for (const char c : text) {
+    if (c == ' ') {
+      out += space;
+    } else {
+      out += c;
+    }
+  }
+}
+
 Status Tokenizer::Tables::encode_gap(std::string_view text, bool is_first, bool normalized_special, Scratch& scratch,
                                      std::vector<int32_t>& out) const {
   if (text.empty()) return {};
@@ -216,6 +229,13 @@ Status Tokenizer::Tables::encode_gap(std::string_view text, bool is_first, bool 
   if (!normalizer.empty()) {
     SLUICE_TRY(normalized, normalizer.apply(text));
     text = normalized;
+    if (text.empty()) return {};
+  }
+  std::string prepared;
+  if (spec.space_prefix != SpacePrefix::kNever || spec.replace_spaces) {
+    const bool prefix = spec.space_prefix == SpacePrefix::kAlways || (spec.space_prefix == SpacePrefix::kFirst && is_first);
+    prepare_spaces(text, prefix, prepared);
+    text = prepared;
   }
   if (normalized_added.empty()) return encode_plain(text, is_first, scratch, out);
   const ByteRange all{0, text.size()};
@@ -233,20 +253,6 @@ Status Tokenizer::Tables::encode_gap(std::string_view text, bool is_first, bool 
 Status Tokenizer::Tables::encode_plain(std::string_view text, bool is_first, Scratch& scratch,
                                        std::vector<int32_t>& out) const {
   if (text.empty()) return {};
-  if (spec.space_prefix != SpacePrefix::kNever || spec.replace_spaces) {
-    const std::string_view space = spec.replace_spaces ? kMetaspace : std::string_view(" ");
-    scratch.prepared.clear();
-    if (spec.space_prefix == SpacePrefix::kAlways || (spec.space_prefix == SpacePrefix::kFirst && is_first))
-      scratch.prepared += space;
-    for (const char c : text) {
-      if (c == ' ') {
-        scratch.prepared += space;
-      } else {
-        scratch.prepared += c;
-      }
-    }
-    text = scratch.prepared;
-  }
   if (pre_tokenizer.empty()) return encode_pieces(text, scratch, out);
   SLUICE_TRY_VOID(pre_tokenizer.split(text, is_first, scratch.pieces));
   size_t begin = 0;
@@ -259,7 +265,9 @@ Status Tokenizer::Tables::encode_plain(std::string_view text, bool is_first, Scr
 
 // Cuts before runs of U+2581 where that cannot change the ids: words are shorter, and found in the cache.
 Status Tokenizer::Tables::encode_pieces(std::string_view text, Scratch& scratch, std::vector<int32_t>& out) const {
-  const bool by_words = vocabulary->words_are_separate() && !spec.ignore_merges && !spec.fuse_unknown &&
+  // Unknown characters that become one token do so across a cut unless the cut's own character is known.
+  const bool keeps_unknown = !spec.fuse_unknown || vocabulary->find(kMetaspace).has_value();
+  const bool by_words = vocabulary->words_are_separate() && !spec.ignore_merges && keeps_unknown &&
                         (spec.kind == ModelKind::kSentencePieceBpe || spec.kind == ModelKind::kCharacterBpe);
   size_t begin = 0;
   size_t run_end = text.starts_with(kMetaspace) ? kMetaspace.size() : 0;

@@ -32,7 +32,7 @@ struct GgufTokenizerFields {
   std::optional<bool> add_space_prefix;
   std::optional<bool> remove_extra_whitespaces;
   std::string precompiled_charsmap;  // the u8 array's bytes
-  std::vector<ChatTemplate>
+  std::vector<NamedTemplate>
       chat_templates;  // tokenizer.chat_template as "default", tokenizer.chat_template.{name} as name
 };
 

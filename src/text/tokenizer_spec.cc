@@ -378,7 +378,7 @@ Result<TokenizerSpec> parse_spec(std::string_view bytes) {
   read_added(r, s);
   read_flags_and_ids(r, s);
   for (size_t left = r.count(2); left > 0 && r.ok(); --left) {
-    ChatTemplate chat;
+    NamedTemplate chat;
     chat.name = r.text();
     chat.text = r.text();
     s.chat_templates.push_back(std::move(chat));

@@ -34,7 +34,7 @@ enum class NormalizerKind : uint8_t {
   kStrip = 7,           // left, right
   kCharsmap = 8,        // text: SentencePiece's precompiled_charsmap
   kCollapseSpaces = 9,  // SentencePiece's remove_extra_whitespaces: trim, and runs of U+0020 to one
-  kStripAccents = 10,   // drops category Mn
+  kStripAccents = 10,   // drops marks
 };
 inline constexpr uint8_t kNormalizerKinds = 11;
 
@@ -98,10 +98,11 @@ struct AddedToken {
   bool operator==(const AddedToken&) const = default;
 };
 
-struct ChatTemplate {
+// (The lead renamed this from ChatTemplate, which is the template engine's class in chat_template.h.)
+struct NamedTemplate {
   std::string name;  // "default" or the template's own name
   std::string text;
-  bool operator==(const ChatTemplate&) const = default;
+  bool operator==(const NamedTemplate&) const = default;
 };
 
 struct TokenizerSpec {
@@ -137,7 +138,7 @@ struct TokenizerSpec {
   std::vector<int32_t> suffix_ids;
   std::vector<int32_t> end_ids;  // more ids that end a generation
 
-  std::vector<ChatTemplate> chat_templates;
+  std::vector<NamedTemplate> chat_templates;
   std::vector<std::string> notes;  // sentences for a person: what was odd about the file
 
   bool operator==(const TokenizerSpec&) const = default;
