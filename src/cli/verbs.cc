@@ -1,4 +1,138 @@
 #include "cli/verbs.h"
+
+#include <CLI/CLI.hpp>
+
+#include "base/limits.h"
+
 namespace sluice::cli {
-int main_with(int, char**) { return 0; }
+namespace {
+
+constexpr const char* kAbout =
+    "Sluice runs hybrid language models inside a memory cap.\n"
+    "  sluice run                       chat with the model inside this program\n"
+    "  sluice run model.gguf -p 'Hi'    one answer from a file\n"
+    "  sluice plan model.gguf --ctx 32768 --memory 4G\n"
+    "A MODEL is a .gguf file, a Hugging Face folder, a compiled .sluice package, or left out: the model inside.";
+
+void add_json(CLI::App& app, bool& json) { app.add_flag("--json", json, "Print JSON for programs"); }
+
+void add_model(CLI::App& app, ModelOptions& o) {
+  app.add_option("model", o.path, "GGUF file, Hugging Face folder or package; the embedded model if left out");
+  app.add_option("--threads", o.threads, "Threads (default: the CPUs this process may use)")->check(CLI::Range(1u, limits::kThreadsMax));
+  app.add_option("--isa", o.isa, "Instruction set: baseline, avx2 or avx512 (default: the best this CPU has; all give the same bits)");
+  add_json(app, o.json);
 }
+
+void add_memory(CLI::App& app, ModelOptions& o) {
+  app.add_option("--ctx", o.context, "Tokens of context (default: 4096, or what the model and --memory allow)")->check(CLI::PositiveNumber);
+  app.add_option("--memory", o.memory, "Memory cap, for example 4G: planned before the first token, never exceeded");
+  app.add_option("--kv", o.kv, "Keys and values as f32, f16, q8 or q4")->capture_default_str();
+  app.add_option("--rows", o.rows, "Rows a step at most (default: 512, fewer under a small cap)")->check(CLI::Range(1, 65536));
+}
+
+void add_run(CLI::App& app, RunOptions& o) {
+  add_model(app, o.model);
+  add_memory(app, o.model);
+  app.add_option("-p,--prompt", o.prompt, "Answer this and exit; otherwise standard input, or a chat on a terminal");
+  app.add_option("--system", o.system, "System message");
+  app.add_flag("--raw", o.raw, "Continue the text as it is, without the chat template");
+  app.add_option("-n,--max-tokens", o.max_tokens, "Tokens of an answer at most (default: until the model stops)");
+  app.add_option("--temp", o.temperature, "Temperature; 0 always takes the best token")->capture_default_str()->check(CLI::Range(0.0, 100.0));
+  app.add_option("--top-k", o.top_k, "Keep the k best tokens; 0 keeps all")->capture_default_str();
+  app.add_option("--top-p", o.top_p, "Keep the best tokens that make up this probability")->capture_default_str()->check(CLI::Range(0.0, 1.0));
+  app.add_option("--min-p", o.min_p, "Drop tokens below this share of the best one's probability")->capture_default_str()->check(CLI::Range(0.0, 1.0));
+  app.add_option("--seed", o.seed, "Seed: the same seed and prompt give the same answer")->capture_default_str();
+}
+
+void add_tokenize(CLI::App& app, TokenizeOptions& o, const char* what) {
+  app.add_option("model", o.model, "Model, tokenizer.json, tokenizer.model or vocabulary-only GGUF; the embedded model if left out");
+  app.add_option("--file", o.file, "Read from this file (default: standard input)");
+  app.add_option("--text", o.text, what);
+  app.add_flag("--special", o.special, "Special tokens: found in the text and added around it; shown when turning ids to text");
+  add_json(app, o.json);
+}
+
+}  // namespace
+
+int main_with(int argc, const char* const* argv) {
+  CLI::App app(kAbout, "sluice");
+  app.require_subcommand(1);
+  app.set_version_flag("--version", "sluice 0.1.0");
+  int status = 0;
+
+  RunOptions run_options;
+  CLI::App* run_app = app.add_subcommand("run", "Chat with a model, or answer one prompt");
+  add_run(*run_app, run_options);
+  run_app->callback([&] { status = run(run_options); });
+
+  PlanVerbOptions plan_options;
+  CLI::App* plan_app = app.add_subcommand("plan", "Say what a model costs in memory, from its file or its config.json alone");
+  add_model(*plan_app, plan_options.model);
+  add_memory(*plan_app, plan_options.model);
+  plan_app->add_option("--users", plan_options.model.users, "Conversations at once")->capture_default_str()->check(CLI::PositiveNumber);
+  plan_app->add_option("--weights", plan_options.weights, "For a lone config.json: type of the matrices (f16, q8_0, q4_k ...; default q8_0)");
+  plan_app->callback([&] { status = plan(plan_options); });
+
+  CompileVerbOptions compile_options;
+  CLI::App* compile_app = app.add_subcommand("compile", "Write a model's compiled package (run does it by itself, into the cache)");
+  add_model(*compile_app, compile_options.model);
+  compile_app->add_option("-o,--out", compile_options.out, "Package to write")->required();
+  compile_app->callback([&] { status = compile(compile_options); });
+
+  InspectOptions inspect_options;
+  CLI::App* inspect_app = app.add_subcommand("inspect", "Show a model's metadata and tensors, or its program");
+  add_model(*inspect_app, inspect_options.model);
+  inspect_app->add_flag("--program", inspect_options.program, "Print the static program");
+  inspect_app->add_option("--stop-after", inspect_options.stop_after, "With --program: after this pass (lower, fuse, select)");
+  inspect_app->callback([&] { status = inspect(inspect_options); });
+
+  TokenizeOptions tokenize_options, detokenize_options;
+  CLI::App* tokenize_app = app.add_subcommand("tokenize", "Text to token ids, on one line");
+  add_tokenize(*tokenize_app, tokenize_options, "This text");
+  tokenize_app->callback([&] { status = tokenize(tokenize_options); });
+  CLI::App* detokenize_app = app.add_subcommand("detokenize", "Token ids to text");
+  add_tokenize(*detokenize_app, detokenize_options, "These ids");
+  detokenize_app->callback([&] { status = detokenize(detokenize_options); });
+
+  RenderOptions render_options;
+  CLI::App* render_app = app.add_subcommand("render", "A conversation through a chat template");
+  render_app->add_option("model", render_options.model, "Model or template.jinja; the embedded model if left out");
+  render_app->add_option("--messages", render_options.messages, "JSON file: messages, or an object with more of the template's context")
+      ->required();
+  render_app->add_option("--tools", render_options.tools, "JSON file with tools");
+  render_app->add_flag("!--no-generation-prompt", render_options.generation_prompt, "End after the last message");
+  add_json(*render_app, render_options.json);
+  render_app->callback([&] { status = render(render_options); });
+
+  LogitsOptions logits_options;
+  logits_options.model.kv = "f32";
+  CLI::App* logits_app = app.add_subcommand("logits", "Logits of a token sequence, as safetensors");
+  add_model(*logits_app, logits_options.model);
+  add_memory(*logits_app, logits_options.model);
+  logits_app->add_option("--tokens-file", logits_options.tokens_file, "Token ids as text")->required();
+  logits_app->add_option("--out", logits_options.out, "safetensors file to write")->required();
+  logits_app->add_flag("--hidden", logits_options.hidden, "Also hidden.0, hidden.1 ... hidden.final");
+  logits_app->add_option("--chunk", logits_options.chunk, "Rows a step (the result does not depend on it)")->check(CLI::PositiveNumber);
+  logits_app->add_option("--split", logits_options.split, "Save the state after this many tokens, restore it in a fresh engine, go on")
+      ->check(CLI::PositiveNumber);
+  logits_app->callback([&] { status = logits(logits_options); });
+
+  PerplexityOptions perplexity_options;
+  CLI::App* perplexity_app = app.add_subcommand("perplexity", "How well a model predicts a text");
+  add_model(*perplexity_app, perplexity_options.model);
+  add_memory(*perplexity_app, perplexity_options.model);
+  perplexity_app->add_option("--file", perplexity_options.file, "Text (or token ids with --ids)")->required();
+  perplexity_app->add_option("--window", perplexity_options.window, "Tokens of each window, all predicted but the first")->capture_default_str();
+  perplexity_app->add_flag("--ids", perplexity_options.ids, "The file holds token ids");
+  perplexity_app->callback([&] { status = perplexity(perplexity_options); });
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const int code = app.exit(error);
+    return code == 0 ? 0 : 2;
+  }
+  return status;
+}
+
+}  // namespace sluice::cli

@@ -1,4 +1,85 @@
+// The verbs of the program. Each gets its options parsed and returns its exit status: 0 done, 1 failed with a sentence on standard error, 2 wrong usage.
 #pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "cli/model_loading.h"
+
 namespace sluice::cli {
-int main_with(int argc, char** argv);
-}
+
+struct RunOptions {
+  ModelOptions model;
+  std::string prompt;
+  std::string system;
+  bool raw = false;  // no chat template
+  int64_t max_tokens = -1;
+  float temperature = 0.8f;
+  uint32_t top_k = 40;
+  float top_p = 0.95f;
+  float min_p = 0.05f;
+  uint64_t seed = 0;
+};
+int run(const RunOptions& options);
+
+struct PlanVerbOptions {
+  ModelOptions model;
+  std::string weights;  // type of matrices for a lone config.json
+};
+int plan(const PlanVerbOptions& options);
+
+struct CompileVerbOptions {
+  ModelOptions model;
+  std::string out;
+};
+int compile(const CompileVerbOptions& options);
+
+struct InspectOptions {
+  ModelOptions model;
+  bool program = false;
+  std::string stop_after;
+};
+int inspect(const InspectOptions& options);
+
+struct TokenizeOptions {
+  std::string model;
+  std::string file;
+  std::string text;
+  bool special = false;  // parse special tokens and add the tokenizer's own
+  bool json = false;
+};
+int tokenize(const TokenizeOptions& options);
+int detokenize(const TokenizeOptions& options);
+
+struct RenderOptions {
+  std::string model;
+  std::string messages;
+  std::string tools;
+  bool generation_prompt = true;
+  bool json = false;
+};
+int render(const RenderOptions& options);
+
+struct LogitsOptions {
+  ModelOptions model;
+  std::string tokens_file;
+  std::string out;
+  bool hidden = false;
+  uint64_t chunk = 0;
+  uint64_t split = 0;
+};
+int logits(const LogitsOptions& options);
+
+struct PerplexityOptions {
+  ModelOptions model;
+  std::string file;
+  uint64_t window = 512;
+  bool ids = false;  // the file holds token ids, not text
+};
+int perplexity(const PerplexityOptions& options);
+
+// Parses the command line and calls a verb.
+int main_with(int argc, const char* const* argv);
+
+}  // namespace sluice::cli

@@ -62,7 +62,9 @@ Status restore_state(Session& session, uint64_t model, const std::filesystem::pa
   if (bytes.size() < sizeof header) return Error{fmt::format("{}: {} bytes are too few for a saved state", path.string(), bytes.size())};
   std::memcpy(&header, bytes.data(), sizeof header);
   if (header.magic != kMagic) return Error{fmt::format("{}: not a saved state", path.string())};
-  if (header.model != model) return Error{fmt::format("{}: saved by another model (fingerprint {:016x}, this one {:016x})", path.string(), header.model, model)};
+  if (header.model != model) {
+    return Error{fmt::format("{}: saved by another model (fingerprint {:016x}, this one {:016x})", path.string(), header.model, model)};
+  }
   const auto& runtime = session.runtime();
   if (header.kv_type != static_cast<uint64_t>(runtime.options().kv_type)) return Error{fmt::format("{}: saved with another --kv type", path.string())};
   if (header.tokens > session.context()) {

@@ -78,6 +78,7 @@ ValueId Builder::frequencies(std::vector<double> radians_per_position, const std
   value.form = WeightForm::kFrequencies;
   value.n = radians_per_position.size();
   value.k = 1;
+  value.source_rows = value.n;
   value.literals = std::move(radians_per_position);
   value.source_rows = sources.empty() ? 0 : value.n;
   value.sources = std::move(sources);

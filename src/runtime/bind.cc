@@ -153,7 +153,8 @@ class Binder {
                                 .q_heads = q_heads, .scale = number("scale"), .softcap = number("softcap"),
                                 .window = static_cast<int32_t>(integer("window")), .sinks = nullptr, .rows = nullptr, .row_count = 0,
                                 // With fewer KV heads than threads, a row's query heads are cut among threads.
-                                .head_parts = kv.heads < options_.threads ? std::min(q_heads / kv.heads, options_.threads) : 1, .layer_offset = static_cast<size_t>(value("kv").offset)}}};
+                                .head_parts = kv.heads < options_.threads ? std::min(q_heads / kv.heads, options_.threads) : 1,
+                                .layer_offset = static_cast<size_t>(value("kv").offset)}}};
   }
   Result<BoundOp> conv1d() const {
     const Value& w = value("weight");

@@ -1,0 +1,235 @@
+// `sluice run`: one answer (a prompt on the command line or on standard input), or a chat on a terminal. Ctrl-C ends a generation, not the program.
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "cli/output.h"
+#include "cli/verbs.h"
+#include "engine/sampler.h"
+#include "text/chat_template.h"
+#include "text/detokenizer.h"
+
+namespace sluice::cli {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using nlohmann::ordered_json;
+
+constexpr const char* kDefaultPrompt = "Tell me a short story about a fox and a lantern.";
+
+std::atomic<bool> interrupted{false};
+void on_interrupt(int) { interrupted = true; }
+
+struct Turn {
+  std::string text;
+  size_t prompt_tokens = 0;
+  size_t reused_tokens = 0;
+  size_t new_tokens = 0;
+  double prompt_seconds = 0;
+  double answer_seconds = 0;
+  const char* finish_reason = "length";
+};
+
+// A model, its conversation so far, and how it is rendered.
+class Chat {
+ public:
+  Chat(const RunOptions& options, LoadedModel& model, engine::Session& session)
+      : options_(options), tokenizer_(*model.tokenizer), session_(session),
+        sampler_({options.temperature, options.top_k, options.top_p, options.min_p, options.seed}, tokenizer_.vocabulary_size()) {
+    if (!options.system.empty()) messages_.push_back({{"role", "system"}, {"content", options.system}});
+  }
+
+  Status prepare() {
+    if (options_.raw) return {};
+    for (const auto& chat : tokenizer_.spec().chat_templates) {
+      if (chat.name != "default") continue;
+      SLUICE_TRY(text::ChatTemplate parsed, text::ChatTemplate::parse(chat.text));
+      template_.emplace(std::move(parsed));
+    }
+    return {};
+  }
+  bool has_template() const { return template_.has_value(); }
+
+  // Answers `prompt`, printing pieces of the answer as they come.
+  Result<Turn> answer(const std::string& prompt, bool stream) {
+    SLUICE_TRY(const std::vector<int32_t> ids, tokens_of(prompt));
+    if (ids.empty()) return Error{"the prompt has no tokens"};
+    if (ids.size() >= session_.context()) {
+      return Error{fmt::format("the conversation has {} tokens, the context holds {} (--ctx)", ids.size(), session_.context())};
+    }
+    Turn turn;
+    SLUICE_TRY_VOID(read_prompt(ids, turn));
+    SLUICE_TRY_VOID(generate(turn, stream));
+    if (template_) messages_.push_back({{"role", "assistant"}, {"content", turn.text}});
+    return turn;
+  }
+
+ private:
+  Result<std::vector<int32_t>> tokens_of(const std::string& prompt) {
+    if (!template_) {
+      SLUICE_TRY(std::vector<int32_t> ids, tokenizer_.encode(prompt, {.parse_special = false, .add_special = session_.tokens().empty()}));
+      ids.insert(ids.begin(), session_.tokens().begin(), session_.tokens().end());
+      return ids;
+    }
+    messages_.push_back({{"role", "user"}, {"content", prompt}});
+    const auto token_text = [&](int32_t id) { return id < 0 ? std::string() : std::string(tokenizer_.token_bytes(id)); };
+    const ordered_json context = {{"messages", messages_}, {"add_generation_prompt", true}, {"bos_token", token_text(tokenizer_.spec().bos_id)},
+                                  {"eos_token", token_text(tokenizer_.spec().eos_id)}};
+    SLUICE_TRY(const text::Rendered rendered, template_->render_parts(context, {}));
+    std::vector<text::TextPart> parts;
+    for (const text::RenderedSpan& span : rendered.spans) {
+      parts.push_back({std::string_view(rendered.text).substr(span.begin, span.end - span.begin), span.origin == text::Origin::from_template});
+    }
+    return tokenizer_.encode_parts(parts, true);
+  }
+
+  // Goes on from what the session has read where the prompt begins with it; a recurrent state cannot go back, so anything else starts anew.
+  Status read_prompt(const std::vector<int32_t>& ids, Turn& turn) {
+    const std::vector<int32_t>& read = session_.tokens();
+    const bool extends = read.size() < ids.size() && std::equal(read.begin(), read.end(), ids.begin());
+    if (!extends) session_.reset();
+    turn.prompt_tokens = ids.size();
+    turn.reused_tokens = session_.tokens().size();
+    const auto start = Clock::now();
+    std::optional<ProgressBar> bar;
+    if (ids.size() - turn.reused_tokens > 256) bar.emplace("reading the prompt", ids.size());
+    engine::Session::FeedOptions feed;
+    feed.keep_going = [&](uint64_t done) {
+      if (bar) bar->update(turn.reused_tokens + done);
+      return !interrupted;
+    };
+    SLUICE_TRY_VOID(session_.feed(std::span(ids).subspan(turn.reused_tokens), feed));
+    if (session_.tokens().size() < ids.size()) return Error{"interrupted while reading the prompt"};
+    turn.prompt_seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    return {};
+  }
+
+  Status generate(Turn& turn, bool stream) {
+    text::Detokenizer detokenizer(tokenizer_, {.show_special = false, .at_text_start = false});
+    const auto start = Clock::now();
+    const auto emit = [&](size_t from) {
+      if (!stream || turn.text.size() == from) return;
+      std::fwrite(turn.text.data() + from, 1, turn.text.size() - from, stdout);
+      std::fflush(stdout);
+    };
+    const uint64_t most = options_.max_tokens < 0 ? UINT64_MAX : static_cast<uint64_t>(options_.max_tokens);
+    while (turn.new_tokens < most) {
+      if (interrupted) {
+        turn.finish_reason = "interrupted";
+        break;
+      }
+      const int32_t id = sampler_.sample(session_.logits(), session_.tokens().size());
+      if (tokenizer_.ends_generation(id)) {
+        turn.finish_reason = "stop";
+        break;
+      }
+      ++turn.new_tokens;
+      const size_t from = turn.text.size();
+      SLUICE_TRY_VOID(detokenizer.feed(id, turn.text));
+      emit(from);
+      if (session_.tokens().size() == session_.context()) break;
+      const int32_t next[] = {id};
+      SLUICE_TRY_VOID(session_.feed(next, {}));
+    }
+    const size_t from = turn.text.size();
+    detokenizer.finish(turn.text);
+    emit(from);
+    turn.answer_seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    return {};
+  }
+
+  const RunOptions& options_;
+  const text::Tokenizer& tokenizer_;
+  engine::Session& session_;
+  engine::Sampler sampler_;
+  std::optional<text::ChatTemplate> template_;
+  ordered_json messages_ = ordered_json::array();
+};
+
+std::string read_standard_input() {
+  struct stat info {};
+  // Nothing is read from a device such as /dev/null: then the default prompt is answered.
+  if (fstat(STDIN_FILENO, &info) != 0 || !(S_ISFIFO(info.st_mode) || S_ISREG(info.st_mode) || S_ISSOCK(info.st_mode))) return "";
+  std::string text((std::istreambuf_iterator<char>(std::cin)), std::istreambuf_iterator<char>());
+  while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.pop_back();
+  return text;
+}
+
+void print_speed(const Turn& turn) {
+  fmt::print(stderr, "[{} prompt tokens, {} reused, {:.0f} tokens/s; {} new, {:.1f} tokens/s]\n", turn.prompt_tokens, turn.reused_tokens,
+             static_cast<double>(turn.prompt_tokens - turn.reused_tokens) / std::max(turn.prompt_seconds, 1e-9), turn.new_tokens,
+             static_cast<double>(turn.new_tokens) / std::max(turn.answer_seconds, 1e-9));
+}
+
+int answer_once(Chat& chat, const RunOptions& options, const std::string& prompt) {
+  const Result<Turn> turn = chat.answer(prompt, !options.model.json);
+  if (!turn.ok()) return fail(turn.error());
+  if (options.model.json) {
+    const ordered_json out = {{"prompt", prompt}, {"text", turn->text}, {"finish_reason", turn->finish_reason}, {"prompt_tokens", turn->prompt_tokens},
+                              {"completion_tokens", turn->new_tokens}, {"prompt_seconds", turn->prompt_seconds}, {"completion_seconds", turn->answer_seconds}};
+    fmt::print("{}\n", out.dump(2, ' ', false, ordered_json::error_handler_t::replace));
+    return 0;
+  }
+  fmt::print("\n");
+  if (isatty(STDERR_FILENO)) print_speed(*turn);
+  return 0;
+}
+
+int converse(Chat& chat, const LoadedModel& model) {
+  fmt::print("{}: type a message, /quit or Ctrl-D to leave, Ctrl-C to stop an answer.\n", model.name);
+  std::string line;
+  while (true) {
+    fmt::print("\n> ");
+    std::fflush(stdout);
+    interrupted = false;
+    if (!std::getline(std::cin, line)) {
+      if (!interrupted) break;  // end of input
+      std::cin.clear();
+      continue;
+    }
+    if (line == "/quit" || line == "/exit") break;
+    if (line.empty()) continue;
+    const Result<Turn> turn = chat.answer(line, true);
+    fmt::print("\n");
+    if (turn.ok()) {
+      print_speed(*turn);
+    } else {
+      fmt::print(stderr, "sluice: {}\n", turn.error().message);
+    }
+  }
+  fmt::print("\n");
+  return 0;
+}
+
+}  // namespace
+
+int run(const RunOptions& options) {
+  Result<LoadedModel> model = load_model(options.model);
+  if (!model.ok()) return fail(model.error());
+  if (!model->tokenizer.ok()) return fail(model->tokenizer.error());
+  Result<std::unique_ptr<engine::Session>> session = engine::Session::create(*model->runtime, model->context);
+  if (!session.ok()) return fail(session.error());
+  Chat chat(options, *model, **session);
+  if (const Status status = chat.prepare(); !status.ok()) return fail(status.error());
+
+  struct sigaction action {};
+  action.sa_handler = on_interrupt;  // no SA_RESTART: a read at the prompt returns
+  sigaction(SIGINT, &action, nullptr);
+  if (!options.prompt.empty()) return answer_once(chat, options, options.prompt);
+  if (isatty(STDIN_FILENO) && isatty(STDOUT_FILENO)) return converse(chat, *model);
+  std::string prompt = read_standard_input();
+  RunOptions once = options;
+  if (prompt.empty()) {
+    prompt = kDefaultPrompt;
+    if (!options.model.json) fmt::print("> {}\n", prompt);
+  }
+  return answer_once(chat, once, prompt);
+}
+
+}  // namespace sluice::cli
