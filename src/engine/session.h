@@ -45,6 +45,8 @@ class Session {
   std::span<std::byte> state_bytes() const { return memory_.bytes().first(state_bytes_); }
   std::span<std::byte> page(size_t index) const;
   size_t pages_used() const;
+  // For callers that step the runtime themselves, several sequences at once: the sequence's memory, and the tokens it has then read.
+  const runtime::Sequence& sequence() const { return sequence_; }
   void adopt(std::vector<int32_t> tokens) { tokens_ = std::move(tokens); }
 
  private:
