@@ -50,7 +50,7 @@ std::vector<Cell> matrix() {
 class Party {
  public:
   Party(runtime::Runtime& runtime, uint32_t companions) : runtime_(runtime) {
-    for (uint32_t i = 0; i <= companions; ++i) sessions_.push_back(*engine::Session::create(runtime, 256));
+    for (uint32_t i = 0; i <= companions; ++i) sessions_.push_back(engine::Session::create(runtime, 256).value());
   }
   engine::Session& request() { return *sessions_[0]; }
 

@@ -23,7 +23,9 @@ Program residual(DType type) {
     const ValueId h = b.rmsnorm(x, kNoValue, 1e-5);
     const ValueId gate = b.matmul(h, b.matrix(std::string(layer) + ".gate", 64, 32));
     const ValueId up = b.matmul(h, b.matrix(std::string(layer) + ".up", 64, 32));
-    x = b.add(x, b.matmul(b.glu(gate, up, 0), b.matrix(std::string(layer) + ".down", 32, 64)));
+    const ValueId mixed = b.glu(gate, up, 0);
+    const ValueId down = b.matrix(std::string(layer) + ".down", 32, 64);
+    x = b.add(x, b.matmul(mixed, down));
   }
   Program program = b.finish(b.matmul(b.select_rows(x), table));
   for (program::Value& value : program.values) value.dtype = type;
