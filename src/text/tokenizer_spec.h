@@ -98,7 +98,7 @@ struct AddedToken {
   bool operator==(const AddedToken&) const = default;
 };
 
-// (The lead renamed this from ChatTemplate, which is the template engine's class in chat_template.h.)
+// One of the templates that a tokenizer carries, as text (chat_template.h runs it).
 struct NamedTemplate {
   std::string name;  // "default" or the template's own name
   std::string text;
