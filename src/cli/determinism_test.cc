@@ -129,7 +129,9 @@ TEST_P(Determinism, OneAnswerWhateverTheRun) {
   std::vector<int32_t> tokens;
   for (int32_t i = 0; i < 80; ++i) tokens.push_back((i * 37 + i * i) % 90);
   std::vector<float> first;
-  for (const Cell& cell : matrix()) {
+  std::vector<Cell> cells = matrix();
+  if (GetParam()[0] == '@' && std::getenv("SLUICE_SLOW_TESTS") == nullptr) cells.resize(6);  // 15 M parameters: a second a cell on the baseline
+  for (const Cell& cell : cells) {
     if (!platform::supports(cell.isa)) continue;
     const std::vector<float> logits = run(path, tokens, cell);
     if (first.empty()) first = logits;
