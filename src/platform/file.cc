@@ -136,8 +136,11 @@ void MappedFile::advise_sequential() const {
   if (data_ != nullptr) ::madvise(const_cast<std::byte*>(data_), size_, MADV_SEQUENTIAL);
 }
 
-void MappedFile::advise_dont_need() const {
-  if (data_ != nullptr) ::madvise(const_cast<std::byte*>(data_), size_, MADV_DONTNEED);
+void MappedFile::release(uint64_t offset, uint64_t bytes) const {
+  SLUICE_CHECK(offset <= size_ && bytes <= size_ - offset);
+  if (bytes == 0) return;
+  const uint64_t first = offset & ~(static_cast<uint64_t>(::sysconf(_SC_PAGESIZE)) - 1);
+  ::madvise(const_cast<std::byte*>(data_) + first, offset + bytes - first, MADV_DONTNEED);
 }
 
 Result<std::string> read_whole_file(const std::filesystem::path& path, uint64_t bytes_max) {

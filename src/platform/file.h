@@ -43,7 +43,8 @@ class MappedFile {
   void advise_will_need() const;
   void advise_huge_pages() const;
   void advise_sequential() const;
-  void advise_dont_need() const;  // pages may go; they come back from the file
+  // The pages of this range leave the resident size; they come back from the file when touched.
+  void release(uint64_t offset, uint64_t bytes) const;
 
  private:
   const std::byte* data_ = nullptr;

@@ -36,9 +36,8 @@ uint64_t hash_value(const T& value, uint64_t seed) {
 uint64_t hash_text(std::string_view text, uint64_t seed) { return hash64(std::as_bytes(std::span(text.data(), text.size())), seed); }
 
 // Size, time, header and samples spread over the data, the last one at its end.
-uint64_t fingerprint_of(const MappedFile& file, uint64_t header_bytes, uint64_t seed) {
-  const std::span<const std::byte> bytes = file.bytes();
-  const uint64_t identity[2] = {file.identity().size, static_cast<uint64_t>(file.identity().modified_ns)};
+uint64_t fingerprint_of(std::span<const std::byte> bytes, int64_t modified_ns, uint64_t header_bytes, uint64_t seed) {
+  const uint64_t identity[2] = {bytes.size(), static_cast<uint64_t>(modified_ns)};
   uint64_t hash = hash_value(identity, seed);
   hash = hash64(bytes.first(std::min<uint64_t>(header_bytes, bytes.size())), hash);
   const uint64_t last = bytes.size() > kSampleBytes ? bytes.size() - kSampleBytes : 0;
@@ -126,7 +125,7 @@ Result<Gguf> Checkpoint::Parts::add_gguf_part(const fs::path& path) {
     return Error{path.string() + ": the parts have more than " + std::to_string(limits::kTensorsMax) + " tensors together"};
   }
   append_views(*parsed, tensors);
-  fingerprint = fingerprint_of(kept, parsed->data_offset(), fingerprint);
+  fingerprint = fingerprint_of(kept.bytes(), kept.identity().modified_ns, parsed->data_offset(), fingerprint);
   return parsed;
 }
 
@@ -170,7 +169,7 @@ Status Checkpoint::Parts::add_safetensors(const fs::path& path, const ShardIndex
   if (tensors.size() + parsed->tensors.size() > limits::kTensorsMax) {
     return Error{path.string() + ": the files have more than " + std::to_string(limits::kTensorsMax) + " tensors together"};
   }
-  fingerprint = fingerprint_of(kept, parsed->data_offset, fingerprint);
+  fingerprint = fingerprint_of(kept.bytes(), kept.identity().modified_ns, parsed->data_offset, fingerprint);
   for (TensorView& view : parsed->tensors) {
     if (index != nullptr) {
       const auto entry = std::lower_bound(index->entries.begin(), index->entries.end(), view.name,
@@ -243,8 +242,8 @@ Result<Checkpoint> Checkpoint::from_memory(std::span<const std::byte> bytes, std
   Result<nlohmann::json> config = metadata_json(*parsed);
   if (!config.ok()) return at(parts->name, config.error());
   parts->config = std::move(*config);
+  parts->fingerprint = fingerprint_of(bytes, 0, parsed->data_offset(), 0);
   parts->gguf = std::move(*parsed);
-  parts->fingerprint = hash64(bytes);
   return Checkpoint(std::move(parts));
 }
 
@@ -300,6 +299,15 @@ const TensorView* Checkpoint::find(std::string_view name) const {
   const auto at_name = std::lower_bound(order.begin(), order.end(), name, [&](uint32_t i, std::string_view wanted) { return all[i].name < wanted; });
   if (at_name == order.end() || all[*at_name].name != name) return nullptr;
   return &all[*at_name];
+}
+
+void Checkpoint::release(const TensorView& view) const {
+  for (const MappedFile& file : parts_->mapped) {
+    const std::span<const std::byte> all = file.bytes();
+    if (all.empty() || view.bytes.data() < all.data() || view.bytes.data() >= all.data() + all.size()) continue;
+    file.release(static_cast<uint64_t>(view.bytes.data() - all.data()), view.bytes.size());
+    return;
+  }
 }
 
 Result<GgufTokenizer> Checkpoint::gguf_tokenizer() const {

@@ -71,6 +71,10 @@ class Checkpoint {
   std::span<const TensorView> tensors() const;
   const TensorView* find(std::string_view name) const;
 
+  // The bytes of this tensor have been used: its pages leave the resident size, and come back from the file when touched again. So a model
+  // is packed without ever being in memory as a whole. Does nothing for a checkpoint in memory.
+  void release(const TensorView& view) const;
+
   // The (first) GGUF file's own metadata; null for other formats.
   const Gguf* gguf() const;
   // Fails for other formats, and for a file without a vocabulary.
@@ -79,7 +83,7 @@ class Checkpoint {
   const ModelFiles& files() const;
 
   // Changes when the model may have changed: sizes and times of all its files (tokenizer and template too), the whole header and samples of
-  // the data. Cheap: it reads less than 2 MiB besides the header. Of bytes in memory it is the content hash.
+  // the data. Cheap: it reads 64 KiB besides the header.
   uint64_t fingerprint() const;
   // Of every byte of the config or metadata and of all tensors: independent of file names, times and shard borders within one format.
   // Reads the whole model.

@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "platform/memory.h"
 #include "weights/writer.h"
 
 namespace sluice::weights {
@@ -292,6 +293,29 @@ TEST_F(FolderTest, TheFingerprintChangesWithTheModelAndTheHashWithItsContent) {
   write("config.json", R"({"a":2})");
   EXPECT_NE(marks().first, other_bytes.first);
   EXPECT_NE(marks().second, other_bytes.second);
+}
+
+TEST_F(FolderTest, ReleasedTensorsLeaveTheResidentSizeAndComeBack) {
+  constexpr uint64_t kBytes = 64u << 20;
+  const std::vector<std::byte> data(kBytes, std::byte{7});
+  GgufWriter writer;
+  writer.put("general.architecture", "test");
+  writer.add({"a", DType::kI8, {kBytes}, produce_bytes(data)});
+  ASSERT_TRUE(writer.write(folder_ / "m.gguf", nullptr).ok());
+  const auto checkpoint = Checkpoint::open(folder_ / "m.gguf");
+  ASSERT_TRUE(checkpoint.ok());
+  const TensorView& view = checkpoint->tensors()[0];
+  const auto touch = [&] {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < kBytes; i += 4096) sum += static_cast<uint64_t>(view.bytes[i]);
+    return sum;
+  };
+  const uint64_t before = platform::process_memory().resident_bytes;
+  EXPECT_EQ(touch(), 7 * kBytes / 4096);
+  EXPECT_GE(platform::process_memory().resident_bytes, before + kBytes / 2);
+  checkpoint->release(view);
+  EXPECT_LT(platform::process_memory().resident_bytes, before + kBytes / 2);
+  EXPECT_EQ(touch(), 7 * kBytes / 4096);
 }
 
 // One changed byte in the middle of a large file, with size and time put back.
