@@ -22,8 +22,9 @@ Status TokenJoiner::append(int32_t id, std::string& out) {
     if (!tokenizer_.token_bytes(id).empty()) drop_blank_ = false;
     out += bytes;
   }
-  // Encoding puts a blank after every added token where the prefix is kAlways, so that is where printing drops it.
-  if (spec.strip_leading_space && spec.space_prefix == SpacePrefix::kAlways && tokenizer_.is_added(id))
+  // Encoding puts a blank after every token that cuts the text where the prefix is kAlways, so that is where printing
+  // drops it.
+  if (spec.strip_leading_space && spec.space_prefix == SpacePrefix::kAlways && tokenizer_.cuts_text(id))
     drop_blank_ = true;
   return {};
 }

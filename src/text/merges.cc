@@ -69,6 +69,12 @@ void Merger::merge_short(const MergeTable& table, std::vector<uint32_t>& symbols
   symbols.resize(count);
 }
 
+std::vector<uint32_t>& Merger::bucket(uint32_t rank) {
+  Recent& recent = recent_[rank % recent_.size()];
+  if (recent.rank != rank) recent = {rank, &buckets_[rank]};
+  return *recent.places;
+}
+
 void Merger::find_pair(const MergeTable& table, uint32_t at) {
   Node& node = nodes_[at];
   if (node.next == kEnd) {
@@ -82,7 +88,7 @@ void Merger::find_pair(const MergeTable& table, uint32_t at) {
     urgent_.push({rank, at});
     return;
   }
-  std::vector<uint32_t>& places = buckets_[rank];
+  std::vector<uint32_t>& places = bucket(rank);
   if (places.empty()) ranks_.push(rank);
   places.push_back(at);
 }
@@ -125,14 +131,16 @@ void Merger::merge_long(const MergeTable& table, std::vector<uint32_t>& symbols)
   for (uint32_t i = 0; i < count; ++i)
     nodes_[i] = {symbols[i], i == 0 ? kEnd : i - 1, i + 1 == count ? kEnd : i + 1, {}};
   buckets_.clear();
+  recent_.fill({});
   current_ = -1;
   for (uint32_t i = 0; i + 1 < count; ++i) find_pair(table, i);
   while (!ranks_.empty()) {
     const uint32_t rank = ranks_.top();
     ranks_.pop();
-    const auto bucket = buckets_.find(rank);
-    std::vector<uint32_t> places = std::move(bucket->second);
-    buckets_.erase(bucket);
+    const auto found = buckets_.find(rank);
+    std::vector<uint32_t> places = std::move(found->second);
+    buckets_.erase(found);
+    recent_[rank % recent_.size()] = {};
     run_bucket(table, rank, places);
   }
   symbols.clear();

@@ -4,6 +4,7 @@
 // text/tokenizer.cc builds the table, text/merges_test.cc holds a plain reference.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <queue>
 #include <span>
@@ -82,9 +83,16 @@ class Merger {
   void join(const MergeTable& table, Event event);
   void run_bucket(const MergeTable& table, uint32_t rank, std::vector<uint32_t>& places);
 
+  std::vector<uint32_t>& bucket(uint32_t rank);
+
   std::vector<MergeResult> pairs_;
   std::vector<Node> nodes_;
   std::unordered_map<uint32_t, std::vector<uint32_t>> buckets_;  // rank -> places, mostly in order
+  struct Recent {
+    uint32_t rank = kNoRank;
+    std::vector<uint32_t>* places = nullptr;
+  };
+  std::array<Recent, 64> recent_;  // of buckets_, which keeps its elements in place
   std::priority_queue<uint32_t, std::vector<uint32_t>, std::greater<>> ranks_;
   std::priority_queue<Event, std::vector<Event>, std::greater<>> urgent_;  // pairs not above the bucket in hand
   int64_t current_ = -1;                                                   // rank of the bucket in hand

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <utf8proc.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "base/check.h"
@@ -55,6 +56,8 @@ void append_form(std::string_view stretch, int options, std::string& out) {
 
 // One stretch is: a character, then all that follow with a code of at least `inert`.
 std::string unicode_form(std::string_view text, NormalizerKind kind) {
+  const bool ascii = std::all_of(text.begin(), text.end(), [](char c) { return static_cast<uint8_t>(c) < 0x80; });
+  if (ascii) return std::string(text);
   const uint32_t inert = inert_below(kind);
   const int options = options_of(kind);
   std::string out;
@@ -158,7 +161,8 @@ std::string collapsed(std::string_view text) {
   }
   // SentencePiece trims its own sign for a blank too, when a text ends in it.
   constexpr std::string_view kMetaspace = "\xE2\x96\x81";
-  while (out.ends_with(' ') || out.ends_with(kMetaspace)) out.resize(out.size() - (out.ends_with(' ') ? 1 : kMetaspace.size()));
+  while (out.ends_with(' ') || out.ends_with(kMetaspace))
+    out.resize(out.size() - (out.ends_with(' ') ? 1 : kMetaspace.size()));
   return out;
 }
 

@@ -129,7 +129,8 @@ Status read_piece(std::string_view bytes, TokenizerSpec& spec) {
   }
   SLUICE_TRY_VOID(r.status());
   const size_t id = spec.tokens.size();
-  if (id >= limits::kVocabularyMax) return Error{fmt::format("tokenizer.model has more than {} pieces", limits::kVocabularyMax)};
+  if (id >= limits::kVocabularyMax)
+    return Error{fmt::format("tokenizer.model has more than {} pieces", limits::kVocabularyMax)};
   if (type < 1 || type > 6) return Error{fmt::format("piece {} has type {}, known are 1 to 6", id, type)};
   if (type == static_cast<uint64_t>(TokenType::kByte)) {
     const auto byte = parse_byte_token(text);
@@ -171,10 +172,11 @@ Result<NormalizerFields> read_normalizer_fields(std::string_view bytes) {
 }
 
 void apply_normalizer(const NormalizerFields& fields, TokenizerSpec& spec) {
-  if (!fields.charsmap.empty()) spec.normalizer.push_back({.kind = NormalizerKind::kCharsmap, .text = std::string(fields.charsmap)});
+  if (!fields.charsmap.empty())
+    spec.normalizer.push_back({.kind = NormalizerKind::kCharsmap, .text = std::string(fields.charsmap)});
   if (fields.remove_extra) spec.normalizer.push_back({.kind = NormalizerKind::kCollapseSpaces});
-  // SentencePiece itself puts the blank only before the whole text; after special tokens too is what engines do that read the same model from
-  // a GGUF, and one model must give one answer.
+  // SentencePiece itself puts the blank only before the whole text; after special tokens too is what engines do that
+  // read the same model from a GGUF, and one model must give one answer.
   spec.space_prefix = fields.dummy_prefix ? SpacePrefix::kAlways : SpacePrefix::kNever;
   spec.replace_spaces = fields.escape;
   spec.restore_spaces = true;
@@ -183,7 +185,8 @@ void apply_normalizer(const NormalizerFields& fields, TokenizerSpec& spec) {
 
 void apply_ids(const Trainer& trainer, TokenizerSpec& spec) {
   const auto control = [&](int32_t id) {
-    const bool is = id >= 0 && static_cast<size_t>(id) < spec.tokens.size() && spec.types[static_cast<size_t>(id)] == TokenType::kControl;
+    const bool is = id >= 0 && static_cast<size_t>(id) < spec.tokens.size() &&
+                    spec.types[static_cast<size_t>(id)] == TokenType::kControl;
     return is ? id : -1;
   };
   spec.bos_id = control(trainer.bos_id);
@@ -220,7 +223,8 @@ Result<TokenizerSpec> spec_from_sentencepiece(std::string_view model_bytes) {
   }
   SLUICE_TRY_VOID(r.status());
   if (trainer.model_type != kUnigramType && trainer.model_type != kBpeType) {
-    return Error{fmt::format("tokenizer.model of type {} is not supported; known are 1 (unigram) and 2 (BPE)", trainer.model_type)};
+    return Error{fmt::format("tokenizer.model of type {} is not supported; known are 1 (unigram) and 2 (BPE)",
+                             trainer.model_type)};
   }
   if (trainer.suffix) return Error{"tokenizer.model with treat_whitespace_as_suffix is not supported"};
   spec.kind = trainer.model_type == kBpeType ? ModelKind::kSentencePieceBpe : ModelKind::kUnigram;

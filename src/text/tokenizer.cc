@@ -88,6 +88,7 @@ struct Tokenizer::Tables {
   TokenizerSpec spec;
   std::vector<std::string> printed;
   std::vector<bool> added;
+  std::vector<bool> cuts;                    // of these, the ones in raw_added
   std::vector<AddedToken> sorted_added;      // the PrefixSets' values index this
   std::vector<std::string> normalized_text;  // keeps the normalised added tokens' texts alive
   PrefixSet raw_added;                       // looked for in the text as it comes
@@ -118,6 +119,7 @@ struct Tokenizer::Tables {
 
 Status Tokenizer::Tables::build_added() {
   added.assign(spec.tokens.size(), false);
+  cuts.assign(spec.tokens.size(), false);
   sorted_added = spec.added_tokens;
   normalized_text.resize(sorted_added.size());
   std::vector<PrefixSet::Entry> raw;
@@ -131,10 +133,12 @@ Status Tokenizer::Tables::build_added() {
     if (token.normalized && (!normalizer.empty() || !token.special)) {
       SLUICE_TRY(const std::string form, normalizer.apply(text));
       // Hugging Face's Prepend also changes the tokens that are looked for; SentencePiece's own prefix does not.
-      prepare_spaces(form, spec.kind == ModelKind::kCharacterBpe && spec.space_prefix == SpacePrefix::kAlways, normalized_text[i]);
+      prepare_spaces(form, spec.kind == ModelKind::kCharacterBpe && spec.space_prefix == SpacePrefix::kAlways,
+                     normalized_text[i]);
       normalized.push_back({normalized_text[i], static_cast<uint32_t>(i)});
     } else {
       raw.push_back({text, static_cast<uint32_t>(i)});
+      cuts[token.id] = true;
     }
   }
   raw_added = PrefixSet(std::move(raw));
@@ -233,7 +237,8 @@ Status Tokenizer::Tables::encode_gap(std::string_view text, bool is_first, bool 
   }
   std::string prepared;
   if (spec.space_prefix != SpacePrefix::kNever || spec.replace_spaces) {
-    const bool prefix = spec.space_prefix == SpacePrefix::kAlways || (spec.space_prefix == SpacePrefix::kFirst && is_first);
+    const bool prefix =
+        spec.space_prefix == SpacePrefix::kAlways || (spec.space_prefix == SpacePrefix::kFirst && is_first);
     prepare_spaces(text, prefix, prepared);
     text = prepared;
   }
@@ -382,6 +387,11 @@ bool Tokenizer::is_control(int32_t id) const {
 bool Tokenizer::is_added(int32_t id) const {
   SLUICE_CHECK(id >= 0 && static_cast<size_t>(id) < vocabulary_size());
   return tables_->added[static_cast<size_t>(id)];
+}
+
+bool Tokenizer::cuts_text(int32_t id) const {
+  SLUICE_CHECK(id >= 0 && static_cast<size_t>(id) < vocabulary_size());
+  return tables_->cuts[static_cast<size_t>(id)];
 }
 
 std::optional<int32_t> Tokenizer::find(std::string_view text) const {

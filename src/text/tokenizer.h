@@ -49,6 +49,7 @@ class Tokenizer {
   TokenType type(int32_t id) const;
   bool is_control(int32_t id) const;  // prints nothing unless asked: control and unknown tokens
   bool is_added(int32_t id) const;    // found in the text as a whole
+  bool cuts_text(int32_t id) const;   // and before normalising: what follows is encoded as a text of its own
 
   // The id of a token by its text: added tokens first.
   std::optional<int32_t> find(std::string_view text) const;

@@ -27,21 +27,27 @@ struct Entry {
 
 Result<Json> parse_json(std::string_view text, const char* file) {
   // Deeper than any real file; what is below is dropped, so that the tree's own depth is bounded too.
-  const auto shallow = [](int depth, Json::parse_event_t, Json&) { return depth <= static_cast<int>(limits::kJsonDepthMax); };
+  const auto shallow = [](int depth, Json::parse_event_t, Json&) {
+    return depth <= static_cast<int>(limits::kJsonDepthMax);
+  };
   Json json = Json::parse(text.begin(), text.end(), shallow, false);
   if (json.is_discarded()) return Error{fmt::format("{} is not JSON", file)};
   if (!json.is_object()) return Error{fmt::format("{} is not a JSON object", file)};
   return json;
 }
 
-bool is_id(const Json& json) { return json.is_number_unsigned() && json.get<uint64_t>() < limits::kVocabularyMax; }
+bool is_id(const Json& json) {
+  return json.is_number_unsigned() && json.get<uint64_t>() < limits::kVocabularyMax;
+}
 
 Result<std::vector<Entry>> read_vocabulary_entries(const Json& vocab, TokenizerSpec& spec) {
   std::vector<Entry> entries;
   if (spec.kind != ModelKind::kUnigram) {
     if (!vocab.is_object()) return Error{"tokenizer.json: model.vocab is no object"};
     for (const auto& [text, id] : vocab.items()) {
-      if (!is_id(id)) return Error{fmt::format("tokenizer.json: the id of '{}' is no number below {}", text.substr(0, 64), limits::kVocabularyMax)};
+      if (!is_id(id))
+        return Error{fmt::format("tokenizer.json: the id of '{}' is no number below {}", text.substr(0, 64),
+                                 limits::kVocabularyMax)};
       entries.push_back({text, id.get<uint64_t>()});
     }
     return entries;
@@ -65,12 +71,14 @@ Status read_vocabulary(const Json& model, const Json& added, TokenizerSpec& spec
   for (const Entry& entry : entries) end = std::max(end, entry.id + 1);
   for (const Json& token : added) {
     const Json& id = json_member(token, "id");
-    if (!is_id(id)) return Error{fmt::format("tokenizer.json: an added token's id is no number below {}", limits::kVocabularyMax)};
+    if (!is_id(id))
+      return Error{fmt::format("tokenizer.json: an added token's id is no number below {}", limits::kVocabularyMax)};
     if (!json_member(token, "content").is_string()) return Error{"tokenizer.json: an added token without content"};
     end = std::max(end, id.get<uint64_t>() + 1);
     ++count;
   }
-  if (end > count + kHolesMax) return Error{fmt::format("tokenizer.json: highest id {} with {} tokens", end - 1, count)};
+  if (end > count + kHolesMax)
+    return Error{fmt::format("tokenizer.json: highest id {} with {} tokens", end - 1, count)};
   spec.tokens.resize(end);
   spec.types.assign(end, TokenType::kUnused);
   if (spec.kind == ModelKind::kUnigram) spec.scores.resize(end, 0.0f);
@@ -110,7 +118,8 @@ void read_added_tokens(const Json& added, TokenizerSpec& spec) {
 
 Status read_merges(const Json& merges, TokenizerSpec& spec) {
   if (!merges.is_array()) return Error{"tokenizer.json: model.merges is no array"};
-  if (merges.size() > limits::kMergesMax) return Error{fmt::format("tokenizer.json: {} merges, limit {}", merges.size(), limits::kMergesMax)};
+  if (merges.size() > limits::kMergesMax)
+    return Error{fmt::format("tokenizer.json: {} merges, limit {}", merges.size(), limits::kMergesMax)};
   std::unordered_map<std::string, uint32_t> symbols;
   symbols.reserve(spec.tokens.size());
   for (size_t i = 0; i < spec.tokens.size(); ++i) {
@@ -144,13 +153,15 @@ Status read_merges(const Json& merges, TokenizerSpec& spec) {
 
 Status read_kind(const Json& tokenizer, const Json& model, TokenizerSpec& spec) {
   std::string type = json_text(model, "type", "");
-  if (type.empty()) type = json_member(model, "merges").is_array() ? "BPE" : json_member(model, "vocab").is_array() ? "Unigram" : "";
+  if (type.empty())
+    type = json_member(model, "merges").is_array() ? "BPE" : json_member(model, "vocab").is_array() ? "Unigram" : "";
   if (type == "BPE") {
     spec.kind = uses_byte_level(tokenizer) ? ModelKind::kByteLevelBpe : ModelKind::kCharacterBpe;
   } else if (type == "Unigram") {
     spec.kind = ModelKind::kUnigram;
   } else {
-    return Error{fmt::format("tokenizer.json: model type '{}' is not supported; known are BPE and Unigram", type.substr(0, 64))};
+    return Error{
+        fmt::format("tokenizer.json: model type '{}' is not supported; known are BPE and Unigram", type.substr(0, 64))};
   }
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     if (!json_text(model, key, "").empty()) return Error{fmt::format("tokenizer.json: model.{} is not supported", key)};
@@ -178,7 +189,8 @@ void read_unknown(const Json& model, TokenizerSpec& spec) {
   } else {
     spec.unknown_id = id_of(spec, json_text(model, "unk_token", ""));
   }
-  if (spec.unknown_id >= 0 && spec.kind != ModelKind::kByteLevelBpe) spec.types[static_cast<size_t>(spec.unknown_id)] = TokenType::kUnknown;
+  if (spec.unknown_id >= 0 && spec.kind != ModelKind::kByteLevelBpe)
+    spec.types[static_cast<size_t>(spec.unknown_id)] = TokenType::kUnknown;
 }
 
 // "</s>" or {"content": "</s>", ...}

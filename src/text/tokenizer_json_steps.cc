@@ -16,10 +16,13 @@ namespace {
 
 constexpr std::string_view kMetaspace = "\xE2\x96\x81";
 
-std::string type_of(const Json& step) { return json_text(step, "type", ""); }
+std::string type_of(const Json& step) {
+  return json_text(step, "type", "");
+}
 
 // Calls visit for the step, or for each step of a Sequence (nested ones too, to a small depth).
-Status for_each_step(const Json& step, const char* list, const std::function<Status(const Json&)>& visit, int depth = 0) {
+Status for_each_step(const Json& step, const char* list, const std::function<Status(const Json&)>& visit,
+                     int depth = 0) {
   if (step.is_null()) return {};
   if (!step.is_object()) return Error{fmt::format("tokenizer.json: a step of '{}' is no object", list)};
   if (depth > 8) return Error{fmt::format("tokenizer.json: '{}' nests deeper than 8", list)};
@@ -27,7 +30,8 @@ Status for_each_step(const Json& step, const char* list, const std::function<Sta
   const Json& steps = json_member(step, list);
   if (!steps.is_array()) return Error{fmt::format("tokenizer.json: a Sequence without '{}'", list)};
   if (steps.size() > limits::kTokenizerStepsMax) {
-    return Error{fmt::format("tokenizer.json: {} steps in '{}', limit {}", steps.size(), list, limits::kTokenizerStepsMax)};
+    return Error{
+        fmt::format("tokenizer.json: {} steps in '{}', limit {}", steps.size(), list, limits::kTokenizerStepsMax)};
   }
   for (const Json& inner : steps) SLUICE_TRY_VOID(for_each_step(inner, list, visit, depth + 1));
   return {};
@@ -55,12 +59,18 @@ std::optional<std::string> decode_base64(std::string_view text) {
   for (const char c : text) {
     if (c == '=' || c == '\n') continue;
     uint32_t six = 0;
-    if (c >= 'A' && c <= 'Z') six = static_cast<uint32_t>(c - 'A');
-    else if (c >= 'a' && c <= 'z') six = static_cast<uint32_t>(c - 'a' + 26);
-    else if (c >= '0' && c <= '9') six = static_cast<uint32_t>(c - '0' + 52);
-    else if (c == '+') six = 62;
-    else if (c == '/') six = 63;
-    else return std::nullopt;
+    if (c >= 'A' && c <= 'Z')
+      six = static_cast<uint32_t>(c - 'A');
+    else if (c >= 'a' && c <= 'z')
+      six = static_cast<uint32_t>(c - 'a' + 26);
+    else if (c >= '0' && c <= '9')
+      six = static_cast<uint32_t>(c - '0' + 52);
+    else if (c == '+')
+      six = 62;
+    else if (c == '/')
+      six = 63;
+    else
+      return std::nullopt;
     bits = (bits << 6) | six;
     have += 6;
     if (have >= 8) {
@@ -72,21 +82,33 @@ std::optional<std::string> decode_base64(std::string_view text) {
 }
 
 NormalizerStep replace_step(std::string text, bool is_regex, std::string replacement) {
-  return {.kind = NormalizerKind::kReplace, .text = std::move(text), .replacement = std::move(replacement), .is_regex = is_regex};
+  return {.kind = NormalizerKind::kReplace,
+          .text = std::move(text),
+          .replacement = std::move(replacement),
+          .is_regex = is_regex};
 }
 
 Status read_normalizer_step(const Json& step, TokenizerSpec& spec) {
   const std::string type = type_of(step);
   auto& out = spec.normalizer;
-  if (type == "NFC") out.push_back({.kind = NormalizerKind::kNfc});
-  else if (type == "NFD") out.push_back({.kind = NormalizerKind::kNfd});
-  else if (type == "NFKC") out.push_back({.kind = NormalizerKind::kNfkc});
-  else if (type == "NFKD") out.push_back({.kind = NormalizerKind::kNfkd});
-  else if (type == "Lowercase") out.push_back({.kind = NormalizerKind::kLowercase});
-  else if (type == "StripAccents") out.push_back({.kind = NormalizerKind::kStripAccents});
-  else if (type == "Prepend") out.push_back({.kind = NormalizerKind::kPrepend, .text = json_text(step, "prepend", "")});
+  if (type == "NFC")
+    out.push_back({.kind = NormalizerKind::kNfc});
+  else if (type == "NFD")
+    out.push_back({.kind = NormalizerKind::kNfd});
+  else if (type == "NFKC")
+    out.push_back({.kind = NormalizerKind::kNfkc});
+  else if (type == "NFKD")
+    out.push_back({.kind = NormalizerKind::kNfkd});
+  else if (type == "Lowercase")
+    out.push_back({.kind = NormalizerKind::kLowercase});
+  else if (type == "StripAccents")
+    out.push_back({.kind = NormalizerKind::kStripAccents});
+  else if (type == "Prepend")
+    out.push_back({.kind = NormalizerKind::kPrepend, .text = json_text(step, "prepend", "")});
   else if (type == "Strip") {
-    out.push_back({.kind = NormalizerKind::kStrip, .left = json_flag(step, "strip_left", true), .right = json_flag(step, "strip_right", true)});
+    out.push_back({.kind = NormalizerKind::kStrip,
+                   .left = json_flag(step, "strip_left", true),
+                   .right = json_flag(step, "strip_right", true)});
   } else if (type == "Replace") {
     SLUICE_TRY(Pattern pattern, read_pattern(step));
     out.push_back(replace_step(std::move(pattern.text), pattern.is_regex, json_text(step, "content", "")));
@@ -97,7 +119,8 @@ Status read_normalizer_step(const Json& step, TokenizerSpec& spec) {
   } else if (type == "Nmt") {
     // What SentencePiece's nmt_nfkc does beside NFKC: control characters away, odd blanks to U+0020.
     out.push_back(replace_step(R"([\x{1}-\x{8}\x{b}\x{e}-\x{1f}\x{7f}\x{8f}\x{9f}])", true, ""));
-    out.push_back(replace_step(R"([\x{9}\x{a}\x{c}\x{d}\x{1680}\x{200b}-\x{200f}\x{2028}\x{2029}\x{2581}\x{feff}\x{fffd}])", true, " "));
+    out.push_back(replace_step(
+        R"([\x{9}\x{a}\x{c}\x{d}\x{1680}\x{200b}-\x{200f}\x{2028}\x{2029}\x{2581}\x{feff}\x{fffd}])", true, " "));
   } else if (type != "ByteLevel") {
     return Error{fmt::format("tokenizer.json: normalizer '{}' is not supported", type.substr(0, 64))};
   }
@@ -123,10 +146,14 @@ Status read_metaspace(const Json& step, TokenizerSpec& spec) {
   made.kind = PreTokenizerKind::kMetaspace;
   made.text = json_text(step, "replacement", kMetaspace);
   made.split_words = json_flag(step, "split", true);
-  const std::string scheme = json_text(step, "prepend_scheme", json_flag(step, "add_prefix_space", true) ? "always" : "never");
-  if (scheme == "always") made.prefix = SpacePrefix::kAlways;
-  else if (scheme == "first") made.prefix = SpacePrefix::kFirst;
-  else if (scheme != "never") return Error{fmt::format("tokenizer.json: prepend_scheme '{}' is unknown", scheme.substr(0, 64))};
+  const std::string scheme =
+      json_text(step, "prepend_scheme", json_flag(step, "add_prefix_space", true) ? "always" : "never");
+  if (scheme == "always")
+    made.prefix = SpacePrefix::kAlways;
+  else if (scheme == "first")
+    made.prefix = SpacePrefix::kFirst;
+  else if (scheme != "never")
+    return Error{fmt::format("tokenizer.json: prepend_scheme '{}' is unknown", scheme.substr(0, 64))};
   spec.pre_tokenizer.push_back(std::move(made));
   return {};
 }
@@ -134,13 +161,21 @@ Status read_metaspace(const Json& step, TokenizerSpec& spec) {
 Status read_pre_tokenizer_step(const Json& step, TokenizerSpec& spec) {
   const std::string type = type_of(step);
   if (type == "ByteLevel") {
-    if (json_flag(step, "add_prefix_space", true)) spec.pre_tokenizer.push_back({.kind = PreTokenizerKind::kPrefixSpace});
+    if (json_flag(step, "add_prefix_space", true))
+      spec.pre_tokenizer.push_back({.kind = PreTokenizerKind::kPrefixSpace});
     if (json_flag(step, "use_regex", true)) add_split(expressions::kGpt2Spaces, SplitBehavior::kIsolated, false, spec);
   } else if (type == "Split") {
     SLUICE_TRY(Pattern pattern, read_pattern(step));
     SLUICE_TRY(const SplitBehavior behavior, read_behavior(step, "Isolated"));
+<<<<<<< HEAD
     spec.pre_tokenizer.push_back({.text = std::move(pattern.text), .is_regex = pattern.is_regex, .behavior = behavior, .invert = json_flag(step,
         "invert", false)});
+=======
+    spec.pre_tokenizer.push_back({.text = std::move(pattern.text),
+                                  .is_regex = pattern.is_regex,
+                                  .behavior = behavior,
+                                  .invert = json_flag(step, "invert", false)});
+>>>>>>> 310a7a0 (text: tests of the tokenizers: every kind against its authors' library, hostile files, linear time, user text)
   } else if (type == "Digits") {
     const bool individual = json_flag(step, "individual_digits", false);
     add_split(individual ? expressions::kOneNumber : expressions::kNumbers, SplitBehavior::kIsolated, false, spec);
@@ -162,7 +197,8 @@ Status read_pre_tokenizer_step(const Json& step, TokenizerSpec& spec) {
 // The ids of a special token as TemplateProcessing lists them: special_tokens[name].ids.
 Status append_special(const Json& processor, const std::string& name, std::vector<int32_t>& out) {
   const Json& ids = json_member(json_member(json_member(processor, "special_tokens"), name.c_str()), "ids");
-  if (!ids.is_array()) return Error{fmt::format("tokenizer.json: post_processor names '{}' without ids", name.substr(0, 64))};
+  if (!ids.is_array())
+    return Error{fmt::format("tokenizer.json: post_processor names '{}' without ids", name.substr(0, 64))};
   for (const Json& id : ids) {
     if (!id.is_number_unsigned() || id.get<uint64_t>() >= limits::kVocabularyMax) {
       return Error{fmt::format("tokenizer.json: an id of post_processor's '{}' is no token id", name.substr(0, 64))};
@@ -180,14 +216,16 @@ Status read_template(const Json& processor, TokenizerSpec& spec) {
     if (!json_member(part, "Sequence").is_null()) before = false;
     const Json& special = json_member(part, "SpecialToken");
     if (special.is_null()) continue;
-    SLUICE_TRY_VOID(append_special(processor, json_text(special, "id", ""), before ? spec.prefix_ids : spec.suffix_ids));
+    SLUICE_TRY_VOID(
+        append_special(processor, json_text(special, "id", ""), before ? spec.prefix_ids : spec.suffix_ids));
   }
   return {};
 }
 
 // ["[CLS]", 101]
 Status append_pair(const Json& pair, std::vector<int32_t>& out) {
-  const bool sound = pair.is_array() && pair.size() == 2 && pair[1].is_number_unsigned() && pair[1].get<uint64_t>() < limits::kVocabularyMax;
+  const bool sound = pair.is_array() && pair.size() == 2 && pair[1].is_number_unsigned() &&
+                     pair[1].get<uint64_t>() < limits::kVocabularyMax;
   if (!sound) return Error{"tokenizer.json: post_processor has a pair that is not [text, id]"};
   out.push_back(static_cast<int32_t>(pair[1].get<uint64_t>()));
   return {};
@@ -215,11 +253,13 @@ Status read_decoder_step(const Json& step, TokenizerSpec& spec) {
     }
   } else if (type == "Metaspace") {
     spec.restore_spaces = true;
-    const std::string scheme = json_text(step, "prepend_scheme", json_flag(step, "add_prefix_space", true) ? "always" : "never");
+    const std::string scheme =
+        json_text(step, "prepend_scheme", json_flag(step, "add_prefix_space", true) ? "always" : "never");
     spec.strip_leading_space = scheme != "never";
   } else if (type == "Strip") {
     const Json& start = json_member(step, "start");
-    spec.strip_leading_space = json_text(step, "content", "") == " " && start.is_number_unsigned() && start.get<uint64_t>() > 0;
+    spec.strip_leading_space =
+        json_text(step, "content", "") == " " && start.is_number_unsigned() && start.get<uint64_t>() > 0;
   } else if (type != "ByteFallback" && type != "Fuse" && type != "ByteLevel") {
     return Error{fmt::format("tokenizer.json: decoder '{}' is not supported", type.substr(0, 64))};
   }
@@ -260,7 +300,8 @@ bool uses_byte_level(const Json& tokenizer) {
 }
 
 Status read_normalizer(const Json& normalizer, TokenizerSpec& spec) {
-  SLUICE_TRY_VOID(for_each_step(normalizer, "normalizers", [&](const Json& step) { return read_normalizer_step(step, spec); }));
+  SLUICE_TRY_VOID(
+      for_each_step(normalizer, "normalizers", [&](const Json& step) { return read_normalizer_step(step, spec); }));
   // Prepend U+2581 and Replace blanks by it, Llama's two steps, are what space_prefix and replace_spaces say.
   auto& steps = spec.normalizer;
   if (!steps.empty() && steps.back() == replace_step(" ", false, std::string(kMetaspace))) {
@@ -275,7 +316,8 @@ Status read_normalizer(const Json& normalizer, TokenizerSpec& spec) {
 }
 
 Status read_pre_tokenizer(const Json& pre_tokenizer, TokenizerSpec& spec) {
-  return for_each_step(pre_tokenizer, "pretokenizers", [&](const Json& step) { return read_pre_tokenizer_step(step, spec); });
+  return for_each_step(pre_tokenizer, "pretokenizers",
+                       [&](const Json& step) { return read_pre_tokenizer_step(step, spec); });
 }
 
 Status read_post_processor(const Json& post_processor, TokenizerSpec& spec) {

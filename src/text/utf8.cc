@@ -50,9 +50,8 @@ Prefix prefix_at(std::string_view text, size_t at) {
 
 }  // namespace
 
-Utf8Char decode_utf8(std::string_view text, size_t at) {
+Utf8Char decode_utf8_beyond_ascii(std::string_view text, size_t at) {
   const auto first = static_cast<uint8_t>(text[at]);
-  if (first < 0x80) return {first, 1, true};
   const Prefix prefix = prefix_at(text, at);
   if (!prefix.whole) return {kReplacementCharacter, prefix.bytes, false};
   uint32_t code = first & (0x7Fu >> prefix.bytes);

@@ -20,8 +20,14 @@ struct Utf8Char {
   bool valid;
 };
 
+Utf8Char decode_utf8_beyond_ascii(std::string_view text, size_t at);
+
 // The character at text[at]; at < text.size().
-Utf8Char decode_utf8(std::string_view text, size_t at);
+inline Utf8Char decode_utf8(std::string_view text, size_t at) {
+  const auto first = static_cast<uint8_t>(text[at]);
+  if (first < 0x80) return {first, 1, true};
+  return decode_utf8_beyond_ascii(text, at);
+}
 
 // How many bytes a character takes; code <= 0x10FFFF.
 constexpr uint32_t utf8_bytes(uint32_t code) {
