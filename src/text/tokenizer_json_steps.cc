@@ -167,15 +167,10 @@ Status read_pre_tokenizer_step(const Json& step, TokenizerSpec& spec) {
   } else if (type == "Split") {
     SLUICE_TRY(Pattern pattern, read_pattern(step));
     SLUICE_TRY(const SplitBehavior behavior, read_behavior(step, "Isolated"));
-<<<<<<< HEAD
-    spec.pre_tokenizer.push_back({.text = std::move(pattern.text), .is_regex = pattern.is_regex, .behavior = behavior, .invert = json_flag(step,
-        "invert", false)});
-=======
     spec.pre_tokenizer.push_back({.text = std::move(pattern.text),
                                   .is_regex = pattern.is_regex,
                                   .behavior = behavior,
                                   .invert = json_flag(step, "invert", false)});
->>>>>>> 310a7a0 (text: tests of the tokenizers: every kind against its authors' library, hostile files, linear time, user text)
   } else if (type == "Digits") {
     const bool individual = json_flag(step, "individual_digits", false);
     add_split(individual ? expressions::kOneNumber : expressions::kNumbers, SplitBehavior::kIsolated, false, spec);
