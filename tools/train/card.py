@@ -42,12 +42,10 @@ def plot(log: list[dict], decay_from: int | None, path: pathlib.Path):
     import matplotlib.pyplot as plt
 
     tokens = [x["tokens"] / 1e6 for x in log]
-    smooth, mean = [], log[0]["loss"]
-    for item in log:
-        mean += 0.04 * (item["loss"] - mean)
-        smooth.append(mean)
+    losses = [x["loss"] for x in log]
+    smooth = [sum(part) / len(part) for part in (losses[max(0, i - 10) : i + 11] for i in range(len(losses)))]
     figure, axis = plt.subplots(figsize=(7, 3.6), dpi=100)
-    axis.plot(tokens, [x["loss"] for x in log], color="#c8d4e3", linewidth=0.7)
+    axis.plot(tokens, losses, color="#c8d4e3", linewidth=0.7)
     axis.plot(tokens, smooth, color="#1f4e79", linewidth=1.6)
     if decay_from:
         axis.axvline(decay_from / 1e6, color="#888888", linestyle="--", linewidth=1)
