@@ -1,7 +1,8 @@
 // Attention on the vocabulary of vec_*-inl.h. A tile is up to kColumns pairs (row, query head) that read the same pages: rows of one sequence in order, and
 // the query heads of one part of one KV head. Both products are one register-tiled kernel, C[column][16 lanes] = sum over k of A[k][column] * B[k][lane], in
-// order of k: scores have positions in the lanes and dimensions as k, outputs dimensions in the lanes and positions as k. Keys and values are widened to f32
-// once per tile, a piece of at most 16 KiB at a time. Contract: attention.h; definition: attention_reference.cc.
+// order of k: scores have positions in the lanes and dimensions as k, outputs dimensions in the lanes and positions as k. Stored types are widened on the
+// way into the registers, once for 12 (AVX2: 6) columns; the next page is fetched into L2 meanwhile, a line at a step (bursts of prefetches cost 40 %).
+// Contract: attention.h; definition: attention_reference.cc.
 #pragma once
 
 #include "kernels/attention/kv_layout.h"
@@ -14,7 +15,6 @@ namespace {
 inline constexpr size_t kColumns = kAttentionColumns;
 inline constexpr size_t kTileColumns = kAvx512 ? 12 : 6;   // accumulators: 12 x 2 of 32 registers, 6 x 2 of 16
 inline constexpr size_t kTileVectors = kAvx512 ? 2 : 1;    // of 16 lanes
-inline constexpr size_t kPieceDims = 32;                   // of values widened at a time
 
 // Where a tile stands and what it has so far. All arrays lie in the scratch.
 struct Tile {
@@ -25,7 +25,6 @@ struct Tile {
   float* queries;         // [head_dim_k][kColumns]
   float* scores;          // [kColumns][kPageTokens], then probabilities
   float* out;             // [kColumns][value_dims_padded], not normalised
-  float* wide;            // widened keys [2 groups][head_dim_k][16] or values [64][kPieceDims]
   float* m;               // [kColumns] each: running maximum and sum, this page's, and the factors of the merge
   float* l;
   float* page_m;
@@ -58,22 +57,73 @@ struct Accumulators {
   V v[kCount][kVectors];
 };
 
-// A(k, column) = a[k * kStepK + column * kStepColumn]; B(k, vector) = b[k * b_step + vector * vector_step ...].
-template <size_t kCount, size_t kVectors, size_t kStepK, size_t kStepColumn>
-SLUICE_VEC Accumulators<kCount, kVectors> multiply(const float* a, const float* b, size_t b_step, size_t vector_step, size_t k_begin, size_t k_end) {
+SLUICE_VEC V from_codes(const uint8_t* p) { return from_i8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+SLUICE_VEC V from_nibbles(const uint8_t* p, bool high) {
+  const __m128i bytes = _mm_srl_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)), _mm_cvtsi32_si128(high ? 4 : 0));
+  return from_i8(_mm_sub_epi8(_mm_and_si128(bytes, _mm_set1_epi8(15)), _mm_set1_epi8(8)));
+}
+
+// Keys as B: k is the dimension, vector v the v-th group of 16 positions.
+template <KvType kType>
+struct Keys {
+  const uint8_t* codes;
+  const float* scales;
+  size_t group_bytes;
+  size_t scale_group_floats;
+
+  SLUICE_VEC V at(size_t k, size_t v) const {
+    const uint8_t* group = codes + v * group_bytes;
+    if constexpr (kType == KvType::kF32) return load<V>(reinterpret_cast<const float*>(group) + k * 16);
+    if constexpr (kType == KvType::kF16) return widen_f16(group + k * 32);
+    const V scale = load<V>(scales + v * scale_group_floats + k / kKvBlock * 16);
+    if constexpr (kType == KvType::kQ8) return mul(from_codes(group + k * 16), scale);
+    return mul(from_nibbles(group + k / 2 * 16, k % 2 != 0), scale);
+  }
+};
+
+// 32 dimensions of values as B: k is the position, vector v the v-th 16 of the dimensions.
+template <KvType kType>
+struct Values {
+  const uint8_t* codes;
+  const float* scales;
+  size_t row_bytes;
+  size_t scale_row_floats;
+
+  SLUICE_VEC V at(size_t k, size_t v) const {
+    const uint8_t* row = codes + k * row_bytes;
+    if constexpr (kType == KvType::kF32) return load<V>(reinterpret_cast<const float*>(row) + v * 16);
+    if constexpr (kType == KvType::kF16) return widen_f16(row + v * 32);
+    const V scale = set<V>(scales[k * scale_row_floats]);
+    if constexpr (kType == KvType::kQ8) return mul(from_codes(row + v * 16), scale);
+    return mul(from_nibbles(row, v != 0), scale);
+  }
+};
+
+// Memory that is fetched while the multiplications run, a line at each step: what the next page's same place will need.
+struct Ahead {
+  const uint8_t* base;
+  size_t step;
+};
+
+// A(k, column) = a[k * kStepK + column * kStepColumn]; B(k, v) = b.at(k, first_vector + v).
+template <size_t kCount, size_t kVectors, size_t kStepK, size_t kStepColumn, class Source>
+SLUICE_VEC Accumulators<kCount, kVectors> multiply(const float* a, const Source& b, size_t first_vector, const Ahead& ahead, size_t k_begin, size_t k_end) {
   Accumulators<kCount, kVectors> sum;
   SLUICE_UNROLL
   for (size_t c = 0; c < kCount; ++c) {
     SLUICE_UNROLL
     for (size_t v = 0; v < kVectors; ++v) sum.v[c][v] = set<V>(0.0f);
   }
-  for (size_t k = k_begin; k < k_end; ++k) {
+  const uint8_t* fetch = ahead.base + k_begin * ahead.step;
+  a += k_begin * kStepK;
+  for (size_t k = k_begin; k < k_end; ++k, fetch += ahead.step, a += kStepK) {
+    prefetch_l2(fetch);
     V lanes[kVectors];
     SLUICE_UNROLL
-    for (size_t v = 0; v < kVectors; ++v) lanes[v] = load<V>(b + k * b_step + v * vector_step);
+    for (size_t v = 0; v < kVectors; ++v) lanes[v] = b.at(k, first_vector + v);
     SLUICE_UNROLL
     for (size_t c = 0; c < kCount; ++c) {
-      const V factor = set<V>(a[k * kStepK + c * kStepColumn]);
+      const V factor = set<V>(a[c * kStepColumn]);
       SLUICE_UNROLL
       for (size_t v = 0; v < kVectors; ++v) sum.v[c][v] = fma(factor, lanes[v], sum.v[c][v]);
     }
@@ -81,38 +131,48 @@ SLUICE_VEC Accumulators<kCount, kVectors> multiply(const float* a, const float* 
   return sum;
 }
 
-// Scores of kCount columns with kVectors groups of 16 positions; keys [kVectors][dims][16].
-template <size_t kCount, size_t kVectors>
-void score_columns(const float* queries, const float* keys, size_t dims, float* scores) {
-  const Accumulators<kCount, kVectors> sum = multiply<kCount, kVectors, kColumns, 1>(queries, keys, 16, dims * 16, 0, dims);
+// Scores of kCount columns with kVectors groups of 16 positions.
+template <KvType kType>
+struct ScoreTask {
+  const float* queries;  // [dims][kColumns]
+  Keys<kType> keys;
+  Ahead ahead;
+  size_t dims;
+  float* scores;         // [column][kPageTokens]
+};
+template <size_t kCount, size_t kVectors, KvType kType>
+void score_columns(const ScoreTask<kType>& task) {
+  const Accumulators<kCount, kVectors> sum = multiply<kCount, kVectors, kColumns, 1>(task.queries, task.keys, 0, task.ahead, 0, task.dims);
   SLUICE_UNROLL
   for (size_t c = 0; c < kCount; ++c) {
     SLUICE_UNROLL
-    for (size_t v = 0; v < kVectors; ++v) store(scores + c * kPageTokens + 16 * v, sum.v[c][v]);
+    for (size_t v = 0; v < kVectors; ++v) store(task.scores + c * kPageTokens + 16 * v, sum.v[c][v]);
   }
 }
 
 // Outputs of kCount columns in 16 * kVectors dimensions, merged with what was there.
+template <KvType kType>
 struct ValueTask {
   const float* probabilities;  // [column][kPageTokens]
-  const float* values;         // [position][step]
-  size_t step;
+  Values<kType> values;
+  Ahead ahead;
   size_t begin, end;           // positions
   float* out;                  // [column][out_step]
   size_t out_step;
-  const float* old_factor;
+  const float* old_factor;     // [column]
   const float* page_factor;
 };
-template <size_t kCount, size_t kVectors>
-void sum_values(const ValueTask& task) {
-  const Accumulators<kCount, kVectors> sum = multiply<kCount, kVectors, 1, kPageTokens>(task.probabilities, task.values, task.step, 16, task.begin, task.end);
+template <size_t kCount, size_t kVectors, KvType kType>
+void sum_values(const ValueTask<kType>& task, size_t vector) {
+  const Accumulators<kCount, kVectors> sum =
+      multiply<kCount, kVectors, 1, kPageTokens>(task.probabilities, task.values, vector, task.ahead, task.begin, task.end);
   SLUICE_UNROLL
   for (size_t c = 0; c < kCount; ++c) {
     const V old_factor = set<V>(task.old_factor[c]);
     const V page_factor = set<V>(task.page_factor[c]);
     SLUICE_UNROLL
     for (size_t v = 0; v < kVectors; ++v) {
-      float* out = task.out + c * task.out_step + 16 * v;
+      float* out = task.out + c * task.out_step + 16 * (vector + v);
       store(out, fma(load<V>(out), old_factor, mul(sum.v[c][v], page_factor)));
     }
   }
@@ -138,120 +198,78 @@ SLUICE_VEC void for_tiles(size_t begin, size_t end, const Function& function) {
   }
 }
 
-// ---- widening
-
-SLUICE_VEC V nibbles(const uint8_t* p, bool high) {
-  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-  const __m128i codes = _mm_and_si128(high ? _mm_srli_epi16(bytes, 4) : bytes, _mm_set1_epi8(15));
-  return from_i8(_mm_sub_epi8(codes, _mm_set1_epi8(8)));
-}
-
-// Keys of one group of 16 positions: [dims][16].
-template <KvType kType>
-void widen_keys(const uint8_t* block, const KvLayout& layout, size_t group, size_t dims, float* out) {
-  const uint8_t* codes = block + layout.key_offset + group * layout.key_group_bytes;
-  const uint8_t* scales = block + layout.key_scale_offset + group * layout.key_scale_group_bytes;
-  for (size_t d = 0; d < dims; ++d) {
-    V wide;
-    if constexpr (kType == KvType::kF16) {
-      wide = widen_f16(codes + d * 32);
-    } else {
-      const V scale = load<V>(reinterpret_cast<const float*>(scales) + d / kKvBlock * 16);
-      if constexpr (kType == KvType::kQ8) {
-        wide = mul(from_i8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + d * 16))), scale);
-      } else {
-        wide = mul(nibbles(codes + d / 2 * 16, d % 2 != 0), scale);
-      }
-    }
-    store(out + d * 16, wide);
-  }
-}
-
-// Values of positions [begin, end), dimensions [first, first + count): [position][kPieceDims]. first is a multiple of 32, count of 16.
-template <KvType kType>
-void widen_values(const uint8_t* block, const KvLayout& layout, size_t begin, size_t end, size_t first, size_t count, float* out) {
-  for (size_t j = begin; j < end; ++j) {
-    const uint8_t* codes = block + layout.value_offset + j * layout.value_row_bytes;
-    const float* scales = reinterpret_cast<const float*>(block + layout.value_scale_offset + j * layout.value_scale_row_bytes);
-    for (size_t d = 0; d < count; d += 16) {
-      V wide;
-      if constexpr (kType == KvType::kF16) {
-        wide = widen_f16(codes + (first + d) * 2);
-      } else if constexpr (kType == KvType::kQ8) {
-        wide = mul(from_i8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + first + d))), set<V>(scales[first / kKvBlock]));
-      } else {
-        wide = mul(nibbles(codes + first / 2, d != 0), set<V>(scales[first / kKvBlock]));
-      }
-      store(out + j * kPieceDims + d, wide);
-    }
-  }
-}
-
 // ---- one page
-
-SLUICE_VEC void prefetch_range(const uint8_t* p, size_t bytes) {
-  for (size_t i = 0; i < bytes; i += 64) prefetch(p + i);
-}
 
 template <KvType kType>
 void score_page(const AttentionArgs& args, const KvLayout& layout, const Tile& tile, const Active& active, const uint8_t* block, const uint8_t* next) {
-  const size_t dims = args.shape.head_dim_k;
-  const size_t column_begin = active.row_begin * tile.heads;
-  const size_t column_end = active.row_end * tile.heads;
+  const size_t scale_group_floats = layout.key_scale_group_bytes / sizeof(float);
+  const float* scales = reinterpret_cast<const float*>(block + layout.key_scale_offset);
   const size_t group_end = (active.high + 15) / 16;
+  ScoreTask<kType> task{};
+  task.dims = args.shape.head_dim_k;
   for (size_t group = active.low / 16; group < group_end;) {
     const size_t count = at_most(group_end - group, kTileVectors);
-    if (next != nullptr) prefetch_range(next + layout.key_offset + group * layout.key_group_bytes, count * layout.key_group_bytes);
-    const float* keys = reinterpret_cast<const float*>(block + layout.key_offset) + group * dims * 16;
-    if constexpr (kType != KvType::kF32) {
-      for (size_t i = 0; i < count; ++i) widen_keys<kType>(block, layout, group + i, dims, tile.wide + i * dims * 16);
-      keys = tile.wide;
-    }
-    for_tiles(column_begin, column_end, [&]<size_t kCount>(size_t column) {
-      float* scores = tile.scores + column * kPageTokens + group * 16;
+    const size_t offset = layout.key_offset + group * layout.key_group_bytes;
+    task.keys = {block + offset, scales + group * scale_group_floats, layout.key_group_bytes, scale_group_floats};
+    task.ahead = {next + offset, count * layout.key_group_bytes / task.dims};
+    for_tiles(active.row_begin * tile.heads, active.row_end * tile.heads, [&]<size_t kCount>(size_t column) {
+      task.queries = tile.queries + column;
+      task.scores = tile.scores + column * kPageTokens + group * 16;
       if (kTileVectors == 2 && count == 2) {
-        score_columns<kCount, kTileVectors>(tile.queries + column, keys, dims, scores);
+        score_columns<kCount, kTileVectors>(task);
       } else {
-        score_columns<kCount, 1>(tile.queries + column, keys, dims, scores);
+        score_columns<kCount, 1>(task);
       }
     });
     group += count;
   }
 }
 
-// Scores to probabilities; this page's maximum and sum of every column.
-void soften_page(const AttentionArgs& args, const Tile& tile, const Active& active, size_t index) {
+// The lanes of the i-th 16 positions of a page that a span covers, `other` elsewhere.
+SLUICE_VEC V keep_span(V x, KvSpan span, size_t i, V other) {
+  const size_t first = 16 * i;
+  return keep_lanes(x, at_most(span.begin, first + 16) - at_most(span.begin, first), at_most(span.end, first + 16) - at_most(span.end, first), other);
+}
+
+// Scaled and capped scores, and their maximum. A pass of its own: maximum and exponentials of one column are a chain of some 100 cycles, and the
+// columns are independent.
+void scale_page(const AttentionArgs& args, const Tile& tile, const Active& active, size_t index) {
   const V scale = set<V>(args.scale);
-  const V lowest = set<V>(-__builtin_inff());
   const V cap = set<V>(args.softcap);
   for (size_t row = active.row_begin; row < active.row_end; ++row) {
     const KvSpan span = within_page(tile.spans[row], index);
     const bool whole = span.begin == 0 && span.end == kPageTokens;
     for (size_t column = row * tile.heads; column < (row + 1) * tile.heads; ++column) {
       float* scores = tile.scores + column * kPageTokens;
-      V s[4];
-      V largest = lowest;
+      V largest = set<V>(-__builtin_inff());
       SLUICE_UNROLL
       for (size_t i = 0; i < 4; ++i) {
-        s[i] = mul(load<V>(scores + 16 * i), scale);
-        if (args.softcap > 0) s[i] = mul(cap, tanh(div(s[i], cap)));
-        // A lane against itself changes nothing.
-        largest = max(largest, whole ? s[i] : keep_lanes(s[i], at_most(span.begin, 16 * i + 16) - at_most(span.begin, 16 * i),
-                                                         at_most(span.end, 16 * i + 16) - at_most(span.end, 16 * i), largest));
+        V s = mul(load<V>(scores + 16 * i), scale);
+        if (args.softcap > 0) s = mul(cap, tanh(div(s, cap)));
+        store(scores + 16 * i, s);
+        largest = max(largest, whole ? s : keep_span(s, span, i, largest));  // a lane against itself changes nothing
       }
-      const float m = max_tree(largest);
+      tile.page_m[column] = max_tree(largest);
+    }
+  }
+}
+
+// Scores to probabilities, and their sum.
+void soften_page(const Tile& tile, const Active& active, size_t index) {
+  for (size_t row = active.row_begin; row < active.row_end; ++row) {
+    const KvSpan span = within_page(tile.spans[row], index);
+    const bool whole = span.begin == 0 && span.end == kPageTokens;
+    for (size_t column = row * tile.heads; column < (row + 1) * tile.heads; ++column) {
+      float* scores = tile.scores + column * kPageTokens;
+      const V m = set<V>(tile.page_m[column]);
       V sum = set<V>(0.0f);
       SLUICE_UNROLL
       for (size_t i = 0; i < 4; ++i) {
-        V p = exp(sub(s[i], set<V>(m)));
-        if (!whole) {
-          p = keep_lanes(p, at_most(span.begin, 16 * i + 16) - at_most(span.begin, 16 * i), at_most(span.end, 16 * i + 16) - at_most(span.end, 16 * i),
-                         set<V>(0.0f));
-        }
+        V p = exp(sub(load<V>(scores + 16 * i), m));
+        if (!whole) p = keep_span(p, span, i, set<V>(0.0f));
         store(scores + 16 * i, p);
         sum = add(sum, p);
       }
-      tile.page_m[column] = m;
       tile.page_l[column] = sum_tree(sum);
     }
   }
@@ -274,54 +292,34 @@ void merge_sums(const Tile& tile, const Active& active) {
   }
 }
 
-// Columns [column_begin, column_end) with positions [begin, end) of `count` dimensions from `first`.
-void add_values(const Tile& tile, ValueTask task, size_t column_begin, size_t column_end, size_t first, size_t count) {
-  const float* values = task.values;
-  for_tiles(column_begin, column_end, [&]<size_t kCount>(size_t column) {
-    task.probabilities = tile.scores + column * kPageTokens;
-    task.old_factor = tile.old_factor + column;
-    task.page_factor = tile.page_factor + column;
-    for (size_t d = 0; d < count;) {
-      task.values = values + d;
-      task.out = tile.out + column * task.out_step + first + d;
-      if (kTileVectors == 2 && count - d >= 32) {
-        sum_values<kCount, kTileVectors>(task);
-        d += 32;
-      } else {
-        sum_values<kCount, 1>(task);
-        d += 16;
-      }
-    }
-  });
-}
-
 template <KvType kType>
 void value_page(const KvLayout& layout, const Tile& tile, const Active& active, size_t index, const uint8_t* block, const uint8_t* next) {
   const size_t dims = layout.value_dims_padded;
-  const size_t bytes = kPageTokens * layout.value_row_bytes;
-  for (size_t first = 0; first < dims; first += kPieceDims) {
-    const size_t count = at_most(dims - first, kPieceDims);
-    if (next != nullptr) prefetch_range(next + layout.value_offset + bytes * first / dims / 64 * 64, bytes * count / dims);
-    ValueTask task{};
-    task.values = reinterpret_cast<const float*>(block + layout.value_offset) + first;
-    task.step = dims;
-    if constexpr (kType != KvType::kF32) {
-      widen_values<kType>(block, layout, active.low, active.high, first, count, tile.wide);
-      task.values = tile.wide;
-      task.step = kPieceDims;
-    }
-    task.out_step = dims;
-    if (active.whole) {
-      task.begin = 0;
-      task.end = kPageTokens;
-      add_values(tile, task, active.row_begin * tile.heads, active.row_end * tile.heads, first, count);
-      continue;
-    }
-    for (size_t row = active.row_begin; row < active.row_end; ++row) {
+  // Rows that see all of the page share register tiles; where some see a part, each goes alone over its own positions.
+  const size_t rows_at_once = active.whole ? active.row_end - active.row_begin : 1;
+  ValueTask<kType> task{};
+  task.out_step = dims;
+  for (size_t first = 0; first < dims; first += kKvBlock) {
+    const size_t vectors = at_most(dims - first, kKvBlock) / 16;
+    const size_t offset = layout.value_offset + layout.value_row_bytes * first / dims;
+    task.values = {block + offset, reinterpret_cast<const float*>(block + layout.value_scale_offset) + first / kKvBlock, layout.value_row_bytes,
+                   layout.value_scale_row_bytes / sizeof(float)};
+    task.ahead = {next + offset, layout.value_row_bytes};
+    for (size_t row = active.row_begin; row < active.row_end; row += rows_at_once) {
       const KvSpan span = within_page(tile.spans[row], index);
       task.begin = span.begin;
       task.end = span.end;
-      add_values(tile, task, row * tile.heads, (row + 1) * tile.heads, first, count);
+      for_tiles(row * tile.heads, (row + rows_at_once) * tile.heads, [&]<size_t kCount>(size_t column) {
+        task.probabilities = tile.scores + column * kPageTokens;
+        task.old_factor = tile.old_factor + column;
+        task.page_factor = tile.page_factor + column;
+        task.out = tile.out + column * dims + first;
+        if (kTileVectors == 2 && vectors == 2) {
+          sum_values<kCount, kTileVectors>(task, 0);
+        } else {
+          for (size_t v = 0; v < vectors; ++v) sum_values<kCount, 1>(task, v);
+        }
+      });
     }
   }
 }
@@ -361,9 +359,10 @@ void attend_tile(const AttentionArgs& args, const KvLayout& layout, const Tile& 
     const Active active = active_rows(tile, index);
     if (active.row_begin >= active.row_end) continue;
     const uint8_t* block = tile.pages[index] + head_offset;
-    const uint8_t* next = index + 1 < page_end ? tile.pages[index + 1] + head_offset : nullptr;
+    const uint8_t* next = index + 1 < page_end ? tile.pages[index + 1] + head_offset : block;
     score_page<kType>(args, layout, tile, active, block, next);
-    soften_page(args, tile, active, index);
+    scale_page(args, tile, active, index);
+    soften_page(tile, active, index);
     merge_sums(tile, active);
     value_page<kType>(layout, tile, active, index, block, next);
   }
@@ -386,7 +385,6 @@ void attention(const AttentionArgs& args) {
   tile.queries = args.scratch + offsets.queries;
   tile.scores = args.scratch + offsets.scores;
   tile.out = args.scratch + offsets.out;
-  tile.wide = args.scratch + offsets.wide;
   float* per_column = args.scratch + offsets.per_column;
   for (float** array : {&tile.m, &tile.l, &tile.page_m, &tile.page_l, &tile.old_factor, &tile.page_factor}) {
     *array = per_column;

@@ -77,10 +77,7 @@ AttentionScratch attention_scratch(const KvShape& shape) {
   at.queries = 0;
   at.scores = at.queries + round_up(shape.head_dim_k * kAttentionColumns, 16);
   at.out = at.scores + kAttentionColumns * kPageTokens;
-  at.wide = at.out + kAttentionColumns * layout.value_dims_padded;
-  const size_t wide_keys = 2 * kKvGroup * shape.head_dim_k;
-  const size_t wide_values = kPageTokens * kKvBlock;
-  at.per_column = at.wide + (wide_keys > wide_values ? wide_keys : wide_values);
+  at.per_column = at.out + kAttentionColumns * layout.value_dims_padded;
   at.total = at.per_column + round_up(6 * kAttentionColumns, 16);
   return at;
 }

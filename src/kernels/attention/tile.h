@@ -11,7 +11,7 @@ namespace sluice::kernels {
 inline constexpr size_t kAttentionColumns = 24;
 
 struct AttentionScratch {
-  size_t queries, scores, out, wide, per_column, total;
+  size_t queries, scores, out, per_column, total;
 };
 AttentionScratch attention_scratch(const KvShape& shape);
 

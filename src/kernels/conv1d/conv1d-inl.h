@@ -1,5 +1,5 @@
 // Causal convolution on the vocabulary of vec_*-inl.h: channels in the lanes, the last inputs in registers. Rows are taken kRowChunk at a time for all
-// channels, so that the rows in flight are few enough for the hardware prefetcher. Contract: conv1d.h; definition: conv1d_reference.cc.
+// channels. Contract: conv1d.h; definition: conv1d_reference.cc.
 #pragma once
 
 #include "kernels/conv1d/conv1d.h"
@@ -9,6 +9,7 @@ namespace sluice::kernels {
 namespace {
 
 inline constexpr size_t kRowChunk = 16;
+inline constexpr size_t kPrefetchChannels = 32;  // ahead in the same row: rows lie pages apart, so no hardware prefetcher sees the walk
 
 template <size_t kTaps, bool kSilu>
 void convolve(const Conv1dArgs& args, float* state, size_t channel, size_t row_begin, size_t row_end) {
@@ -21,6 +22,7 @@ void convolve(const Conv1dArgs& args, float* state, size_t channel, size_t row_b
   for (size_t j = 0; j + 1 < kTaps; ++j) window[j] = load<V>(state + j * stride + channel);
   const V bias = args.bias != nullptr ? load<V>(args.bias + channel) : set<V>(0.0f);
   for (size_t row = row_begin; row < row_end; ++row) {
+    prefetch(args.x + row * args.x_stride + channel + kPrefetchChannels);
     window[kTaps - 1] = load<V>(args.x + row * args.x_stride + channel);
     V y = bias;
     SLUICE_UNROLL

@@ -19,8 +19,7 @@ SLUICE_VEC T exp(T x) {
   p = fma(p, r, set<T>(kExpC0));
   p = fma(p, r, set<T>(1.0f));
   p = fma(p, r, set<T>(1.0f));
-  T y = scale_by_power(p, rounded);
-  y = or_zero(less_equal(set<T>(kExpLow), x), y);  // NaN is zero here and NaN below
+  const T y = scale_or_zero(less_equal(set<T>(kExpLow), x), p, rounded);  // NaN is zero here and NaN below
   return select(less_equal(x, set<T>(kExpHigh)), y, add(x, set<T>(__builtin_inff())));
 }
 
@@ -33,7 +32,7 @@ SLUICE_VEC T exp2_decay(T x) {
   p = fma(p, f, set<T>(kExp2C1));
   p = fma(p, f, set<T>(kExp2C0));
   p = fma(p, f, set<T>(1.0f));
-  return or_zero(less_equal(set<T>(kExp2Low), x), scale_by_power(p, rounded));
+  return scale_or_zero(less_equal(set<T>(kExp2Low), x), p, rounded);
 }
 
 template <class T>

@@ -10,8 +10,10 @@
 
 #if defined(__clang__)
 #define SLUICE_UNROLL _Pragma("unroll")
+#define SLUICE_UNROLL_4 _Pragma("unroll 4")
 #else
 #define SLUICE_UNROLL _Pragma("GCC unroll 16")
+#define SLUICE_UNROLL_4 _Pragma("GCC unroll 4")
 #endif
 #define SLUICE_VEC [[maybe_unused, gnu::always_inline]] inline
 
@@ -59,15 +61,15 @@ SLUICE_VEC F abs(F a) { return {_mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.v)}; }
 SLUICE_VEC F negate(F a) { return {_mm256_xor_ps(a.v, _mm256_set1_ps(-0.0f))}; }
 // |magnitude| that has its sign bit clear, with the sign of `sign`.
 SLUICE_VEC F with_sign_of(F magnitude, F sign) { return {_mm256_or_ps(magnitude.v, _mm256_and_ps(sign.v, _mm256_set1_ps(-0.0f)))}; }
-// p * 2^n; see scale_by_power in math.h.
-SLUICE_VEC F scale_by_power(F p, F rounded) {
-  return {_mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p.v), _mm256_slli_epi32(_mm256_castps_si256(rounded.v), 23)))};
-}
 // Comparisons are false for NaN.
 SLUICE_VEC M less(F a, F b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_LT_OQ)}; }
 SLUICE_VEC M less_equal(F a, F b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_LE_OQ)}; }
 SLUICE_VEC F select(M m, F yes, F no) { return {_mm256_blendv_ps(no.v, yes.v, m.v)}; }
-SLUICE_VEC F or_zero(M m, F yes) { return {_mm256_and_ps(m.v, yes.v)}; }
+// p * 2^n (scale_by_power in math.h) where the mask is set, zero elsewhere.
+SLUICE_VEC F scale_or_zero(M m, F p, F rounded) {
+  const __m256i power = _mm256_slli_epi32(_mm256_castps_si256(rounded.v), 23);
+  return {_mm256_and_ps(m.v, _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p.v), power)))};
+}
 
 SLUICE_VEC void store(float* p, V x) {
   store(p, x.low);
@@ -82,11 +84,10 @@ SLUICE_VEC V max(V a, V b) { return {max(a.low, b.low), max(a.high, b.high)}; }
 SLUICE_VEC V abs(V a) { return {abs(a.low), abs(a.high)}; }
 SLUICE_VEC V negate(V a) { return {negate(a.low), negate(a.high)}; }
 SLUICE_VEC V with_sign_of(V magnitude, V sign) { return {with_sign_of(magnitude.low, sign.low), with_sign_of(magnitude.high, sign.high)}; }
-SLUICE_VEC V scale_by_power(V p, V rounded) { return {scale_by_power(p.low, rounded.low), scale_by_power(p.high, rounded.high)}; }
 SLUICE_VEC MV less(V a, V b) { return {less(a.low, b.low), less(a.high, b.high)}; }
 SLUICE_VEC MV less_equal(V a, V b) { return {less_equal(a.low, b.low), less_equal(a.high, b.high)}; }
 SLUICE_VEC V select(MV m, V yes, V no) { return {select(m.low, yes.low, no.low), select(m.high, yes.high, no.high)}; }
-SLUICE_VEC V or_zero(MV m, V yes) { return {or_zero(m.low, yes.low), or_zero(m.high, yes.high)}; }
+SLUICE_VEC V scale_or_zero(MV m, V p, V rounded) { return {scale_or_zero(m.low, p.low, rounded.low), scale_or_zero(m.high, p.high, rounded.high)}; }
 
 // Lanes first .. first + 7 whose number is below n.
 SLUICE_VEC __m256i lanes_below(size_t n, int first) {
@@ -140,6 +141,7 @@ SLUICE_VEC float max_tree(V x) {
 }
 
 SLUICE_VEC void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+SLUICE_VEC void prefetch_l2(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
 
 }  // namespace
 }  // namespace sluice::kernels

@@ -10,8 +10,10 @@
 
 #if defined(__clang__)
 #define SLUICE_UNROLL _Pragma("unroll")
+#define SLUICE_UNROLL_4 _Pragma("unroll 4")
 #else
 #define SLUICE_UNROLL _Pragma("GCC unroll 16")
+#define SLUICE_UNROLL_4 _Pragma("GCC unroll 4")
 #endif
 #define SLUICE_VEC [[maybe_unused, gnu::always_inline]] inline
 
@@ -50,15 +52,14 @@ SLUICE_VEC F abs(F a) { return {_mm512_abs_ps(a.v)}; }
 SLUICE_VEC F negate(F a) { return {_mm512_xor_ps(a.v, _mm512_set1_ps(-0.0f))}; }
 // |magnitude| that has its sign bit clear, with the sign of `sign`.
 SLUICE_VEC F with_sign_of(F magnitude, F sign) { return {_mm512_or_ps(magnitude.v, _mm512_and_ps(sign.v, _mm512_set1_ps(-0.0f)))}; }
-// p * 2^n; see scale_by_power in math.h.
-SLUICE_VEC F scale_by_power(F p, F rounded) {
-  return {_mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p.v), _mm512_slli_epi32(_mm512_castps_si512(rounded.v), 23)))};
-}
 // Comparisons are false for NaN.
 SLUICE_VEC M less(F a, F b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)}; }
 SLUICE_VEC M less_equal(F a, F b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LE_OQ)}; }
 SLUICE_VEC F select(M m, F yes, F no) { return {_mm512_mask_blend_ps(m.v, no.v, yes.v)}; }
-SLUICE_VEC F or_zero(M m, F yes) { return {_mm512_maskz_mov_ps(m.v, yes.v)}; }
+// p * 2^n (scale_by_power in math.h) where the mask is set, zero elsewhere.
+SLUICE_VEC F scale_or_zero(M m, F p, F rounded) {
+  return {_mm512_castsi512_ps(_mm512_maskz_add_epi32(m.v, _mm512_castps_si512(p.v), _mm512_slli_epi32(_mm512_castps_si512(rounded.v), 23)))};
+}
 
 // The first n lanes (n <= 16); the others read as zero and are not written.
 SLUICE_VEC __mmask16 first_lanes(size_t n) { return static_cast<__mmask16>((1u << n) - 1u); }
@@ -98,6 +99,7 @@ SLUICE_VEC float max_tree(V x) {
 }
 
 SLUICE_VEC void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+SLUICE_VEC void prefetch_l2(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
 
 }  // namespace
 }  // namespace sluice::kernels
