@@ -15,7 +15,7 @@ CHATS = [
     "Who are you?",
     "Correct this sentence: She were goin to the markett yesterday.",
     "Write this as JSON: Anna is 9 years old and lives in Oslo.",
-    "Shorten this sentence: The cat, which was very old and tired, slept by the fire, and nobody disturbed it.",
+    "Shorten this sentence: The cat, which was very old and tired, slept by the fire, and nobody woke it.",
     "I would like a large latte with oat milk, please.",
     "The fox ran to the river because he was thirsty. There he met a frog.\nQuestion: Why did the fox run to the river?",
     "Continue:\nThe door opened slowly, and a little girl came in with a lamp in her hand.",
