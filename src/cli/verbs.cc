@@ -126,6 +126,25 @@ int main_with(int argc, const char* const* argv) {
   perplexity_app->add_flag("--ids", perplexity_options.ids, "The file holds token ids");
   perplexity_app->callback([&] { status = perplexity(perplexity_options); });
 
+  BenchOptions bench_options;
+  CLI::App* bench_app = app.add_subcommand("bench", "How fast a model runs, as shares of what this machine can do, measured beside it");
+  add_model(*bench_app, bench_options.model);
+  add_memory(*bench_app, bench_options.model);
+  bench_app->add_option("--prefill", bench_options.prefill, "Prompt lengths")->delimiter(',')->capture_default_str();
+  bench_app->add_option("--depth", bench_options.depth, "Tokens of context before decoding")->delimiter(',')->capture_default_str();
+  bench_app->add_option("--decode", bench_options.decode, "Tokens decoded a repeat")->capture_default_str()->check(CLI::PositiveNumber);
+  bench_app->add_option("--repeats", bench_options.repeats, "Counted repeats, after one to warm up")->capture_default_str()->check(CLI::PositiveNumber);
+  bench_app->add_flag("--limits", bench_options.limits_only, "Only measure the machine");
+  bench_app->callback([&] { status = bench(bench_options); });
+
+  SynthVerbOptions synth_options;
+  CLI::App* synth_app = app.add_subcommand("synth", "Write a GGUF file of a published shape with random weights, for timing");
+  synth_app->add_option("config", synth_options.config, "config.json")->required();
+  synth_app->add_option("--weights", synth_options.weights, "q4_k_m or a weight type (q8_0, q4_0, f16 ...)")->capture_default_str();
+  synth_app->add_option("-o,--out", synth_options.out, "File to write")->required();
+  synth_app->add_option("--seed", synth_options.seed, "Seed of the weights")->capture_default_str();
+  synth_app->callback([&] { status = synth(synth_options); });
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -79,6 +79,24 @@ struct PerplexityOptions {
 };
 int perplexity(const PerplexityOptions& options);
 
+struct BenchOptions {
+  ModelOptions model;
+  std::vector<uint64_t> prefill = {128, 512};
+  std::vector<uint64_t> depth = {0};
+  uint64_t decode = 32;
+  uint64_t repeats = 3;
+  bool limits_only = false;
+};
+int bench(const BenchOptions& options);
+
+struct SynthVerbOptions {
+  std::string config;
+  std::string weights = "q4_k_m";
+  std::string out;
+  uint64_t seed = 1;
+};
+int synth(const SynthVerbOptions& options);
+
 // Parses the command line and calls a verb.
 int main_with(int argc, const char* const* argv);
 

@@ -71,32 +71,32 @@ Result<uint64_t> Config::size(std::string_view hf, std::string_view gguf, uint64
 
 Result<uint64_t> Config::positive_or(std::string_view hf, std::string_view gguf, uint64_t fallback, uint64_t limit) const {
   const json* value = find(hf, gguf);
-  if (value == nullptr && fallback != 0 && fallback <= limit) return fallback;
+  if (value == nullptr && fallback != 0 && fallback <= limit) return seen(gguf, fallback);
   const std::optional<uint64_t> integer = value ? one_integer(*value, limit) : std::nullopt;
   if (!integer || *integer == 0) return wrong(pick(hf, gguf), fmt::format("an integer from 1 to {}", limit));
-  return *integer;
+  return seen(gguf, *integer);
 }
 
 Result<uint64_t> Config::size_or(std::string_view hf, std::string_view gguf, uint64_t fallback) const {
   const json* value = find(hf, gguf);
-  if (value == nullptr) return fallback;
+  if (value == nullptr) return seen(gguf, fallback);
   const std::optional<uint64_t> integer = one_integer(*value, limits::kDimensionMax);
   if (!integer) return wrong(pick(hf, gguf), fmt::format("an integer from 0 to {}", limits::kDimensionMax));
-  return *integer;
+  return seen(gguf, *integer);
 }
 
 Result<double> Config::number_or(std::string_view hf, std::string_view gguf, double fallback) const {
   const json* value = find(hf, gguf);
-  if (value == nullptr) return fallback;
+  if (value == nullptr) return seen(gguf, fallback);
   if (!value->is_number() || !std::isfinite(value->get<double>())) return wrong(pick(hf, gguf), "a finite number");
-  return value->get<double>();
+  return seen(gguf, value->get<double>());
 }
 
 Result<bool> Config::flag_or(std::string_view hf, std::string_view gguf, bool fallback) const {
   const json* value = find(hf, gguf);
-  if (value == nullptr) return fallback;
+  if (value == nullptr) return seen(gguf, fallback);
   if (!value->is_boolean()) return wrong(pick(hf, gguf), "true or false");
-  return value->get<bool>();
+  return seen(gguf, value->get<bool>());
 }
 
 std::string Config::text_or(std::string_view hf, std::string_view gguf, std::string_view fallback) const {
@@ -124,6 +124,7 @@ Result<std::vector<uint64_t>> Config::per_layer(std::string_view hf, std::string
     const std::optional<uint64_t> integer = integer_of(*value, limits::kDimensionMax);
     if (!integer) return wrong(pick(hf, gguf), expected);
     out.assign(layers, *integer);
+    seen(gguf, *integer);
     return out;
   }
   if (value->size() != layers) return wrong(pick(hf, gguf), expected);

@@ -48,6 +48,9 @@ class Config {
   // An error unless the field is missing or one of `allowed`.
   Status expect_text(std::string_view hf, std::string_view gguf, std::span<const std::string_view> allowed) const;
 
+  // What the getters read, under its GGUF name without prefix, fallbacks included: how `synth` learns which keys a file needs. Null: not recorded.
+  void record_to(nlohmann::json* record) { record_ = record; }
+
   // The raw field, or null; for nested objects (rope_scaling). GGUF names without prefix.
   const nlohmann::json* find(std::string_view hf, std::string_view gguf) const;
 
@@ -58,6 +61,13 @@ class Config {
   nlohmann::json fields_;
   std::function<bool(std::string_view)> has_tensor_;
   std::string architecture_;
+  nlohmann::json* record_ = nullptr;
+
+  template <class T>
+  T seen(std::string_view gguf, T value) const {
+    if (record_ != nullptr && !gguf.empty()) (*record_)[std::string(gguf)] = value;
+    return value;
+  }
 };
 
 // Tensor names of one layer: name("mamba.in_proj.weight", "ssm_in.weight").
