@@ -20,7 +20,7 @@ endif()
 
 set(SLUICE_FLAGS_AVX2 -mavx2 -mfma -mf16c)
 # gcc 12's own AVX-512 headers read an undefined vector on purpose and warn about it.
-set(SLUICE_FLAGS_AVX512 -Wno-uninitialized -Wno-maybe-uninitialized -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mprefer-vector-width=512)
+set(SLUICE_FLAGS_AVX512 -Wno-uninitialized $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized> -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mprefer-vector-width=512)
 
 function(sluice_instruction_sets)
   foreach(file ${ARGN})

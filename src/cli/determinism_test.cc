@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <unistd.h>
 
+#include "cli/golden_models.h"
 #include "cli/golden_support.h"
 #include "engine/state_file.h"
 #include "platform/cpu.h"
@@ -120,11 +121,11 @@ std::vector<float> run(const std::filesystem::path& path, std::span<const int32_
   return logits;
 }
 
-class Determinism : public testing::TestWithParam<const char*> {};
+class Determinism : public testing::TestWithParam<std::string> {};
 
 TEST_P(Determinism, OneAnswerWhateverTheRun) {
   const std::filesystem::path golden = std::filesystem::path(SLUICE_SHARED_DIR) / "golden";
-  const std::filesystem::path path = GetParam()[0] == '@' ? std::filesystem::path(SLUICE_SOURCE_DIR) / (GetParam() + 1) : golden / GetParam();
+  const std::filesystem::path path = GetParam()[0] == '@' ? std::filesystem::path(SLUICE_SOURCE_DIR) / GetParam().substr(1) : golden / GetParam();
   if (!std::filesystem::exists(path)) GTEST_SKIP() << "no " << path << ": the reference data is not beside the project";
   std::vector<int32_t> tokens;
   for (int32_t i = 0; i < 80; ++i) tokens.push_back((i * 37 + i * i) % 90);
@@ -140,14 +141,20 @@ TEST_P(Determinism, OneAnswerWhateverTheRun) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Determinism,
-                         testing::Values("jamba-dense", "jamba-moe", "jamba-3b-shape", "llama", "llama3-tied", "llama-bias", "mistral-window",
-                                         "llama/model.q8_0.gguf", "@models/sluice-jamba.gguf"),
-                         [](const auto& model) {
-                           std::string text = model.param;
-                           for (char& c : text) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
-                           return text;
-                         });
+// Every golden model from its folder, a quantised one, and the embedded model (quantised too).
+std::vector<std::string> determinism_models() {
+  std::vector<std::string> models = {"llama/model.q8_0.gguf", "@models/sluice-jamba.gguf"};
+  for (const Golden& golden : kGoldens) {
+    if (*golden.file == 0) models.push_back(golden.folder);
+  }
+  return models;
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, Determinism, testing::ValuesIn(determinism_models()), [](const auto& model) {
+  std::string text = model.param;
+  for (char& c : text) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
+  return text;
+});
 
 }  // namespace
 }  // namespace sluice::cli

@@ -201,7 +201,7 @@ void split_block(DType type, const uint8_t* b, BlockParts* parts) {
     case DType::kQ5_K: return split_q5_k(b, parts);
     case DType::kQ6_K: return split_q6_k(b, parts);
     case DType::kIQ4_XS: return split_iq4_xs(b, parts);
-    default: SLUICE_CHECK(!"a block type");
+    default: SLUICE_CHECK(false && "not a block type");
   }
 }
 
@@ -220,7 +220,7 @@ void block_values(DType type, const BlockParts& parts, float* out) {
     case DType::kQ5_K: return values_scaled_min(parts, 32, out);
     case DType::kQ6_K: return values_scaled(parts, 16, 32, out);
     case DType::kIQ4_XS: return values_iq4_xs(parts, out);
-    default: SLUICE_CHECK(!"a block type");
+    default: SLUICE_CHECK(false && "not a block type");
   }
 }
 

@@ -18,7 +18,7 @@ const PackedLayout& layout_of(DType type) {
   for (const PackedLayout& layout : kPackedLayouts) {
     if (layout.type == type) return layout;
   }
-  SLUICE_CHECK(!"a weight type");
+  SLUICE_CHECK(false && "not a weight type");
 }
 
 // Element (k) of output o of a strip of a float type, in elements from the strip's start.
