@@ -6,10 +6,13 @@
 
 #include "text/grammar_free_text.h"
 #include "text/grammar_gbnf.h"
+#include "text/json_schema.h"
 #include "text/regex.h"
 
 namespace sluice::text {
 namespace {
+
+constexpr uint64_t kPrecomputeStepsMax = 1'000'000;  // about 10 ms
 
 Status build_choice(const ConstraintSpec& spec, Grammar& grammar) {
   if (spec.choices.empty()) return Error{"a choice of nothing: give at least one text"};
@@ -39,6 +42,7 @@ Status build_object(const ConstraintSpec& spec, Grammar& grammar) {
 
 Status build_body(const ConstraintSpec& spec, Grammar& grammar) {
   switch (spec.kind) {
+    case ConstraintKind::kJsonSchema: return build_json_schema(spec.text, spec.space, grammar);
     case ConstraintKind::kJsonObject: return build_object(spec, grammar);
     case ConstraintKind::kRegex: return build_regex(spec, grammar);
     case ConstraintKind::kChoice: return build_choice(spec, grammar);
@@ -72,9 +76,9 @@ Result<std::shared_ptr<const Constraint>> Constraint::compile(const ConstraintSp
   std::shared_ptr<Constraint> out(new Constraint);
   SLUICE_TRY(out->pda_, compile_grammar(grammar, allowance));
   out->vocabulary_ = std::move(vocabulary);
-  out->masks_ = std::make_unique<StateMaskTable>(out->pda_.states.size() - out->pda_.builtin_states);
+  out->masks_ = std::make_unique<StateMaskTable>(out->pda_.states.size());
   out->compile_steps_ = allowance.steps();
-  out->precompute(allowance.steps_left() / 4);
+  out->precompute(std::min<uint64_t>(allowance.steps_left() / 4, kPrecomputeStepsMax));
   return std::shared_ptr<const Constraint>(std::move(out));
 }
 
@@ -83,7 +87,7 @@ void Constraint::precompute(uint64_t steps_max) {
   Matcher matcher(pda_);
   for (uint32_t s = pda_.builtin_states; s < pda_.states.size() && matcher.steps() < steps_max; ++s) {
     if (pda_.states[s].edges == 0 || masks_->bytes() > limits::kConstraintMaskBytesMax) continue;
-    masks_->publish(s - pda_.builtin_states, matcher.compute_mask(s, *vocabulary_));
+    masks_->publish(s, matcher.compute_mask(s, *vocabulary_));
   }
 }
 
@@ -109,17 +113,15 @@ ConstraintState& ConstraintState::operator=(const ConstraintState& other) {
 }
 
 const StateMask& ConstraintState::mask_of(uint32_t state) {
-  const uint32_t builtins = constraint_->pda_.builtin_states;
-  const bool shared = state < builtins;
+  const bool shared = constraint_->pda_.rule_shared[constraint_->pda_.states[state].rule];
   StateMaskTable& table = shared ? constraint_->vocabulary_->builtin_masks() : *constraint_->masks_;
-  const size_t slot = shared ? state : state - builtins;
-  if (const StateMask* known = table.get(slot)) return *known;
+  if (const StateMask* known = table.get(state)) return *known;
   std::unique_ptr<StateMask> fresh = matcher_.compute_mask(state, *constraint_->vocabulary_);
-  if (!shared && table.bytes() > limits::kConstraintMaskBytesMax) {
+  if (table.bytes() > limits::kConstraintMaskBytesMax && !shared) {
     temporary_ = std::move(fresh);
     return *temporary_;
   }
-  return *table.publish(slot, std::move(fresh));
+  return *table.publish(state, std::move(fresh));
 }
 
 bool ConstraintState::fill_mask(std::span<MaskWord> mask) {

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "text/grammar_matcher.h"
+
 namespace sluice::text {
 namespace {
 
@@ -69,6 +71,10 @@ Result<std::shared_ptr<const ConstraintVocabulary>> ConstraintVocabulary::create
   grammar.empty(grammar.root, kRuleStart, kRuleEnd);
   SLUICE_TRY(const Pda pda, compile_grammar(grammar, allowance));
   out->builtin_masks_ = std::make_unique<StateMaskTable>(pda.builtin_states);
+  Matcher matcher(pda);
+  for (uint32_t s = 0; s < pda.builtin_states; ++s) {
+    if (pda.states[s].edges > 0) out->builtin_masks_->publish(s, matcher.compute_mask(s, *out));
+  }
   return std::shared_ptr<const ConstraintVocabulary>(std::move(out));
 }
 

@@ -1,5 +1,5 @@
 // A tokenizer's vocabulary prepared for constraints, once per model and shared by all of them.
-// Contract: immutable from outside and safe to share between threads; masks of the built-in rules are computed on first use and kept.
+// Contract: immutable from outside and safe to share between threads; masks of the built-in rules are computed here, once.
 // Next: text/constraint.h is where it is used.
 #pragma once
 

@@ -9,7 +9,8 @@ namespace {
 constexpr RuleId kStringRestRule = 0;
 constexpr RuleId kSpaceRule = 1;
 constexpr RuleId kNumberRule = 2;
-constexpr RuleId kFirstValueRule = 3;
+constexpr RuleId kIntegerRule = 3;
+constexpr RuleId kFirstValueRule = 4;
 constexpr uint32_t kBlanksMax = 64;
 
 void hex(Grammar& g, RuleId rule, StateId from, StateId to, std::string_view digits) {
@@ -73,8 +74,9 @@ StateId digits(Grammar& g, RuleId rule, StateId from, uint32_t low, uint32_t hig
   return to;
 }
 
-StateId number(Grammar& g, RuleId rule, StateId from) {
-  constexpr uint32_t kDigits = limits::kConstraintNumberDigitsMax;
+constexpr uint32_t kDigits = limits::kConstraintNumberDigitsMax;
+
+StateId whole_number(Grammar& g, RuleId rule, StateId from) {
   const StateId unsigned_start = g.add_state(rule);
   g.empty(rule, from, unsigned_start);
   g.bytes(rule, from, unsigned_start, '-', '-');
@@ -83,6 +85,11 @@ StateId number(Grammar& g, RuleId rule, StateId from) {
   const StateId first = g.add_state(rule);
   g.bytes(rule, unsigned_start, first, '1', '9');
   g.empty(rule, digits(g, rule, first, 0, kDigits - 1), whole);
+  return whole;
+}
+
+StateId number(Grammar& g, RuleId rule, StateId from) {
+  const StateId whole = whole_number(g, rule, from);
   const StateId fraction_end = g.add_state(rule);
   g.empty(rule, whole, fraction_end);
   g.empty(rule, digits(g, rule, g.literal(rule, whole, "."), 1, kDigits), fraction_end);
@@ -154,14 +161,23 @@ StateId json_number(Grammar& grammar, RuleId rule, StateId from) {
   return to;
 }
 
+StateId json_integer(Grammar& grammar, RuleId rule, StateId from) {
+  const StateId to = grammar.add_state(rule);
+  grammar.call(rule, from, to, kIntegerRule);
+  return to;
+}
+
 BuiltinRules add_builtin_rules(Grammar& grammar) {
   BuiltinRules rules{};
   rules.string_rest = grammar.add_rule();
   const RuleId space_rule = grammar.add_rule();
   const RuleId number_rule = grammar.add_rule();
-  SLUICE_CHECK(rules.string_rest == kStringRestRule && space_rule == kSpaceRule && number_rule == kNumberRule);
+  const RuleId integer_rule = grammar.add_rule();
+  SLUICE_CHECK(rules.string_rest == kStringRestRule && space_rule == kSpaceRule && number_rule == kNumberRule &&
+               integer_rule == kIntegerRule);
   string_rest(grammar, rules.string_rest);
   space(grammar, space_rule);
+  grammar.empty(integer_rule, whole_number(grammar, integer_rule, kRuleStart), kRuleEnd);
   grammar.empty(number_rule, number(grammar, number_rule, kRuleStart), kRuleEnd);
   for (uint32_t s = 0; s < kJsonSpaces; ++s) {
     rules.value[s] = grammar.add_rule();

@@ -108,6 +108,7 @@ class SafeDepths {
     for (uint32_t s = first; s < count; ++s) {
       targets_.clear();
       SLUICE_TRY_VOID(allowance_.spend(4));
+      if (goes_on_forever(s)) continue;
       if (pda_.states[s].edges == 0 || !one_character(s)) {
         distance[s - first] = 0;
         work.push_back(s);
@@ -149,6 +150,16 @@ class SafeDepths {
       low = edge.high + 1u;
     }
     return low > high;
+  }
+
+  // A call of a built-in rule that survives any plain text (the rest of a JSON string).
+  bool goes_on_forever(uint32_t state) const {
+    const PdaState& s = pda_.states[state];
+    for (uint32_t i = 0; i < s.calls; ++i) {
+      const uint32_t callee = pda_.calls[s.calls_begin + i].callee;
+      if (callee < pda_.builtin_states && pda_.states[callee].safe == kSafeForever) return true;
+    }
+    return false;
   }
 
   bool one_character(uint32_t s) {
@@ -215,9 +226,10 @@ Status check_nesting(const Pda& pda, RuleId first, Allowance& allowance) {
   return {};
 }
 
-Status follow_sets(Pda& pda, uint32_t first_state, RuleId first_rule, Allowance& allowance) {
+// What may come after each rule, for all rules: built-in ones too, because ours may call them in new places.
+Result<std::vector<ByteSet>> follow_sets(const Pda& pda, Allowance& allowance) {
   const size_t rules = pda.rule_start.size();
-  std::vector<ByteSet> starts(rules);
+  std::vector<ByteSet> starts(rules), follow(rules);
   std::vector<std::vector<uint32_t>> dependents(rules);
   for (size_t r = 0; r < rules; ++r) {
     if (pda.rule_start[r] == kNoState) continue;
@@ -229,22 +241,21 @@ Status follow_sets(Pda& pda, uint32_t first_state, RuleId first_rule, Allowance&
   }
   SLUICE_TRY_VOID(propagate(starts, dependents, allowance));
   dependents.assign(rules, {});
-  for (uint32_t s = first_state; s < pda.states.size(); ++s) {
-    const PdaState& state = pda.states[s];
+  for (const PdaState& state : pda.states) {
     for (uint32_t i = 0; i < state.calls; ++i) {
       const PdaCall& call = pda.calls[state.calls_begin + i];
       const PdaState& target = pda.states[call.target];
       const uint32_t callee = pda.states[call.callee].rule;
       SLUICE_TRY_VOID(allowance.spend(8 + target.calls));
-      pda.rule_follow[callee].unite(own_bytes(pda, call.target));
+      follow[callee].unite(own_bytes(pda, call.target));
       for (uint32_t k = 0; k < target.calls; ++k) {
-        pda.rule_follow[callee].unite(starts[pda.states[pda.calls[target.calls_begin + k].callee].rule]);
+        follow[callee].unite(starts[pda.states[pda.calls[target.calls_begin + k].callee].rule]);
       }
       if (target.accept) dependents[state.rule].push_back(callee);
     }
   }
-  for (RuleId r = 0; r < first_rule; ++r) pda.rule_follow[r].add_range(0, 255);
-  return propagate(pda.rule_follow, dependents, allowance);
+  SLUICE_TRY_VOID(propagate(follow, dependents, allowance));
+  return follow;
 }
 
 Result<Pda> finish(const std::vector<RuleDfa>& rules, RuleId first, Pda pda, Allowance& allowance) {
@@ -252,8 +263,14 @@ Result<Pda> finish(const std::vector<RuleDfa>& rules, RuleId first, Pda pda, All
   SLUICE_TRY_VOID(flatten(rules, first, pda, allowance));
   SLUICE_TRY_VOID(check_nesting(pda, first, allowance));
   SLUICE_TRY_VOID(SafeDepths(pda, allowance).compute(first_state));
-  pda.rule_follow.resize(rules.size());
-  SLUICE_TRY_VOID(follow_sets(pda, first_state, first, allowance));
+  SLUICE_TRY(std::vector<ByteSet> follow, follow_sets(pda, allowance));
+  for (RuleId r = 0; r < first; ++r) {
+    ByteSet both = pda.rule_follow[r];
+    pda.rule_shared[r] = !both.unite(follow[r]);
+    follow[r] = both;
+  }
+  pda.rule_follow = std::move(follow);
+  pda.rule_shared.resize(rules.size(), 0);
   SLUICE_TRY_VOID(allowance.status());
   return pda;
 }
@@ -268,7 +285,12 @@ const Pda& builtin_pda() {
     SLUICE_CHECK(rules.ok());
     Result<Pda> built = finish(*rules, 0, {}, allowance);
     SLUICE_CHECK(built.ok());
-    for (ByteSet& follow : built->rule_follow) follow.add_range(0, 255);
+    // The shared masks are made for what usually follows JSON; a constraint with other surroundings computes its own.
+    for (ByteSet& follow : built->rule_follow) {
+      for (const char c : std::string_view(",:]})<\n\r\t ")) follow.add(static_cast<uint8_t>(c));
+      follow.add(static_cast<uint8_t>(kSpecialOpen));
+    }
+    built->rule_shared.assign(built->rule_shared.size(), 1);
     built->builtin_states = static_cast<uint32_t>(built->states.size());
     return std::move(built).value();
   }();

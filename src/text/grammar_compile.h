@@ -62,7 +62,8 @@ struct Pda {
   std::vector<PdaCall> calls;
   std::vector<uint32_t> dense;  // (tables, 256)
   std::vector<uint32_t> rule_start;
-  std::vector<ByteSet> rule_follow;  // bytes that may come after the rule; all bytes for built-in rules
+  std::vector<ByteSet> rule_follow;  // bytes that may come after the rule
+  std::vector<uint8_t> rule_shared;  // built-in rules whose masks in the vocabulary hold here too
   uint32_t root = 0;
   uint32_t builtin_states = 0;
 
@@ -105,6 +106,7 @@ enum class JsonGap : uint8_t { kBracket, kColon, kComma, kBefore };
 StateId json_gap(Grammar& grammar, RuleId rule, StateId from, JsonSpace space, JsonGap gap);
 // A JSON number of any value with at most limits::kConstraintNumberDigitsMax digits on either side of the point.
 StateId json_number(Grammar& grammar, RuleId rule, StateId from);
+StateId json_integer(Grammar& grammar, RuleId rule, StateId from);  // without point and exponent
 
 Result<Pda> compile_grammar(const Grammar& grammar, Allowance& allowance);
 

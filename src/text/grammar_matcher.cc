@@ -88,6 +88,23 @@ void Matcher::enter(uint32_t state, uint32_t frame, ReadingSet& out) {
 }
 
 bool Matcher::step(const ReadingSet& from, uint8_t byte, ReadingSet& out) {
+  if (from.readings.size() == 1) [[likely]] {
+    ++steps_;
+    const Reading only = from.readings[0];
+    const uint32_t to = pda_->step(only.state, byte);
+    if (to == kNoState) {
+      out.readings.clear();
+      out.can_end = false;
+      return false;
+    }
+    const PdaState& s = pda_->states[to];
+    if (s.calls == 0 && !s.accept) [[likely]] {
+      out.readings.resize(1);
+      out.readings[0] = {to, only.frame};
+      out.can_end = false;
+      return true;
+    }
+  }
   out.readings.clear();
   out.can_end = false;
   steps_ += from.readings.size();
