@@ -24,6 +24,8 @@ struct Decimal {
 Result<Decimal> parse_decimal(std::string_view text);
 int compare(const Decimal& a, const Decimal& b);
 
+struct SchemaMember;
+
 struct SchemaValue {
   enum class Kind : uint8_t { kNull, kBool, kNumber, kString, kArray, kObject };
   Kind kind = Kind::kNull;
@@ -32,10 +34,16 @@ struct SchemaValue {
   std::string string;  // kString; kNumber: as written
   Decimal number;
   std::vector<SchemaValue> items;
-  std::vector<std::pair<std::string, SchemaValue>> members;
+  std::vector<SchemaMember> members;
 
   bool is(Kind k) const { return kind == k; }
   const SchemaValue* find(std::string_view name) const;
+};
+
+struct SchemaMember {
+  SchemaMember(std::string name, SchemaValue value) : first(std::move(name)), second(std::move(value)) {}
+  std::string first;
+  SchemaValue second;
 };
 
 bool equal(const SchemaValue& a, const SchemaValue& b);  // as JSON Schema compares: members in any order, 1 equals 1.0
