@@ -157,5 +157,42 @@ TEST(Attention, EveryIsaAndEveryCutOfTheWorkGiveTheReferencesBits) {
   }
 }
 
+TEST(Attention, NeighboursInAStepChangeNothing) {
+  // Rows of three sequences, and one of them twice with its rows in falling order: none may share a tile wrongly.
+  Random random(5);
+  for (const Isa isa : wide_isas()) {
+    for (int round = 0; round < 10; ++round) {
+      Options options;
+      options.type = kTypes[round % 4];
+      options.group = static_cast<uint32_t>(random.in(1, 7));
+      options.dim_k = options.dim_v = 32;
+      std::vector<Problem> sequences;
+      for (int i = 0; i < 3; ++i) {
+        options.depth = random.in(6, 260);
+        options.rows = random.in(1, 6);
+        sequences.emplace_back(&random, options);
+      }
+      const size_t width = options.group * options.dim_k;
+      std::vector<KvRow> rows;
+      std::vector<float> q, expected;
+      const auto take = [&](const Problem& p, const Floats& alone, size_t row) {
+        rows.push_back(p.rows[row]);
+        q.insert(q.end(), p.q.data() + row * width, p.q.data() + (row + 1) * width);
+        expected.insert(expected.end(), alone.data() + row * width, alone.data() + (row + 1) * width);
+      };
+      for (const Problem& p : sequences) {
+        const Floats alone = p.run(Isa::kBaseline, 1, nullptr);
+        for (size_t row = 0; row < p.o.rows; ++row) take(p, alone, row);
+        for (size_t row = p.o.rows; row-- > 0;) take(p, alone, row);
+      }
+      Floats out(rows.size() * width);
+      Floats scratch(attention_scratch_floats(sequences[0].shape, options.group));
+      attention_for(options.type, isa)({sequences[0].shape, q.data(), width, out.data(), width, options.group, sequences[0].scale(), 0, 0, nullptr,
+                                        rows.data(), rows.size(), 1, Problem::kLayerOffset, scratch.data(), 0, rows.size()});
+      ASSERT_EQ(first_difference(expected.data(), out.data(), out.size()), out.size()) << name(isa) << " round " << round;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace sluice::kernels

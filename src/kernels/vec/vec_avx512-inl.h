@@ -3,7 +3,16 @@
 // Everything is in an anonymous namespace, so that no wide instruction can win at link time. The same vocabulary for AVX2: vec_avx2-inl.h.
 #pragma once
 
+// gcc 12 reports its own _mm512_undefined values when sanitizers keep it from seeing through them.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#endif
 #include <immintrin.h>
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 #include <cstddef>
 #include <cstdint>
