@@ -334,6 +334,10 @@ void matmul(const MatmulArgs& args) {
     case 2: return few_rows<kLayout, 2>(args, 0);
     case 3: return few_rows<kLayout, 3>(args, 0);
     case 4: return few_rows<kLayout, 4>(args, 0);
+    case 5: return few_rows<kLayout, 5>(args, 0);
+    case 6: return few_rows<kLayout, 6>(args, 0);
+    case 7: return few_rows<kLayout, 7>(args, 0);
+    case 8: return few_rows<kLayout, 8>(args, 0);
     default: return many_rows<kLayout>(args);
   }
 }

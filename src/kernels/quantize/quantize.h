@@ -28,7 +28,8 @@ struct alignas(64) QuantizedGroup {
 };
 static_assert(sizeof(QuantizedGroup) == 64);
 
-[[gnu::always_inline]] inline constexpr size_t quantized_row_bytes(uint64_t k) { return k / 32 * sizeof(QuantizedGroup); }
+// Bytes from row to row: an odd number of cache lines, so that the same group of neighbouring rows lies in different sets of the cache.
+[[gnu::always_inline]] inline constexpr size_t quantized_row_bytes(uint64_t k) { return (k / 32 | 1) * sizeof(QuantizedGroup); }
 
 struct QuantizeArgs {
   const float* x;   // [rows, k], stride x_stride floats

@@ -21,7 +21,7 @@ bool has(Isa isa) {
 }
 
 std::vector<QuantizedGroup> quantized(Isa isa, const std::vector<float>& x, size_t k) {
-  std::vector<QuantizedGroup> out(x.size() / 32);
+  std::vector<QuantizedGroup> out(x.size() / k * quantized_row_bytes(k) / sizeof(QuantizedGroup));
   quantize_for(isa)({x.data(), k, reinterpret_cast<uint8_t*>(out.data()), quantized_row_bytes(k), k, 0, x.size() / k});
   return out;
 }
