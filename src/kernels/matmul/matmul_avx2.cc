@@ -3,7 +3,7 @@
 // Nothing saturates. Codes of up to 5 bits (Q4, Q5, Q2_K, Q3_K, MXFP4 + 16 <= 28): 4 products of pairs added in i16, 4 * 2 * 31 * 127 = 31496 < 2^15;
 // Q6_K: 2 of them, 2 * 2 * 63 * 127 = 32004; then vpmaddwd with ones adds neighbours in i32. 8-bit codes (Q8_0, and IQ4 values + 128) are widened to i16
 // for vpmaddwd, even and odd elements apart.
-// Few rows (decode) unpack in registers and go on; many rows unpack a block of groups of a few strips once to the stack.
+// Few rows (decode) unpack in registers and go on; many rows unpack a block of groups of a few strips, and rows, once to the stack.
 #include <immintrin.h>
 
 #include "kernels/dequant/blocks.h"
@@ -288,32 +288,40 @@ void few_rows(const MatmulArgs& args, size_t first) {
 
 // ---- Many rows
 
-constexpr size_t kBlockGroups = 8;  // groups unpacked at once
-constexpr size_t kStrips = 4;       // strips that share the rows in L1
+constexpr size_t kBlockGroups = 1;  // groups unpacked at once
+constexpr size_t kStrips = 8;       // strips that share the rows in L1
 constexpr size_t kBlockRows = 128;  // rows that share one unpacking
-constexpr size_t kTileRows = 8;     // rows that share one load of the weights
+constexpr size_t kTileRows = 16;    // rows that share one load of the weights
 
+// One group of a strip, unpacked. 8-bit codes as i16, even and odd bytes of a quad apart; others as bytes. First by side, so that each is read in order.
+template <bool kWide>
 struct alignas(64) Unpacked {
-  uint8_t u[8][64];
+  uint8_t u[2][kWide ? 16 : 8][32];
   float dw[2][16];
   float mw[2][16];
 };
 
-// What a tile's rows need beyond QuantizedGroup, once for all strips.
-struct RowExtra {
-  WideRow wide;       // 8-bit codes
-  int32_t offset[2];  // n scaled to the type's offset
+// One group of a row, every number repeated to a register's width: vpmaddubsw and vpmaddwd then take it from memory. Broadcasts inside the loop over strips
+// cost more than this copy (Zen 4, 4-bit codes: 22.7 cycles per group, row and strip against 18.9).
+template <bool kWide>
+struct alignas(32) WholeRow {
+  int32_t q[kWide ? 16 : 8][8];
+  float d[2][8];
+  float s[8];
+  float t[2][8];
+  int32_t offset[2][8];
 };
 
+template <bool kWide>
 struct Block {
-  Unpacked groups[kStrips][kBlockGroups];
-  RowExtra extra[kTileRows][kBlockGroups];
-  alignas(64) float acc[kStrips][kBlockRows][16];
+  Unpacked<kWide> groups[kStrips][kBlockGroups];
+  WholeRow<kWide> rows[kTileRows][kBlockGroups];
+  alignas(64) float acc[kBlockRows / kTileRows][kStrips][kTileRows][16];  // what a tile needs lies together: no two strips in one set of L1
 };
 
-// Groups begin .. begin + count (count <= 8) of a strip.
+// Groups begin .. begin + count (count <= kBlockGroups) of a strip.
 template <PackedLayout kLayout>
-void unpack_block(const uint8_t* strip, uint64_t begin, size_t count, Unpacked* out) {
+void unpack_block(const uint8_t* strip, uint64_t begin, size_t count, Unpacked<is_wide(kLayout)>* out) {
   for (size_t i = 0; i < count; ++i) {
     const uint64_t group = begin + i;
     const uint8_t* head = strip + group / kLayout.groups * kChunkBytes<kLayout>;
@@ -322,7 +330,14 @@ void unpack_block(const uint8_t* strip, uint64_t begin, size_t count, Unpacked* 
     for (size_t side = 0; side < 2; ++side) {
       __m256i u[8];
       unpack_codes<kLayout, 0, 8>(codes + 32 * side, u);
-      unroll<8>([&](auto quad) SLUICE_INLINE { _mm256_store_si256(reinterpret_cast<__m256i*>(out[i].u[quad] + 32 * side), u[quad]); });
+      unroll<8>([&](auto quad) SLUICE_INLINE {
+        if constexpr (is_wide(kLayout)) {
+          _mm256_store_si256(reinterpret_cast<__m256i*>(out[i].u[side][2 * quad]), even_bytes(u[quad]));
+          _mm256_store_si256(reinterpret_cast<__m256i*>(out[i].u[side][2 * quad + 1]), odd_bytes(u[quad]));
+        } else {
+          _mm256_store_si256(reinterpret_cast<__m256i*>(out[i].u[side][quad]), u[quad]);
+        }
+      });
       const Scales scales = unpack_scales<kLayout>(head, slot, side);
       unroll<kLayout.scale_per_16 ? 2 : 1>([&](auto half) SLUICE_INLINE {
         _mm256_store_ps(out[i].dw[half] + 8 * side, scales.dw[half]);
@@ -333,20 +348,7 @@ void unpack_block(const uint8_t* strip, uint64_t begin, size_t count, Unpacked* 
 }
 
 template <PackedLayout kLayout>
-void make_extra(const QuantizedGroup* const* x, size_t rows, uint64_t begin, size_t count, RowExtra (*extra)[kBlockGroups]) {
-  if constexpr (code_offset(kLayout) == 0) return;
-  for (size_t r = 0; r < rows; ++r) {
-    for (size_t i = 0; i < count; ++i) {
-      const QuantizedGroup& group = x[r][begin + i];
-      if constexpr (is_wide(kLayout)) widen_row(group, &extra[r][i].wide);
-      extra[r][i].offset[0] = group.n[0] >> shift_of_n(code_offset(kLayout));
-      extra[r][i].offset[1] = group.n[1] >> shift_of_n(code_offset(kLayout));
-    }
-  }
-}
-
-template <PackedLayout kLayout>
-[[gnu::always_inline]] inline Scales load_scales(const Unpacked& group, size_t side) {
+[[gnu::always_inline]] inline Scales load_scales(const Unpacked<is_wide(kLayout)>& group, size_t side) {
   Scales scales{};
   unroll<kLayout.scale_per_16 ? 2 : 1>([&](auto half) SLUICE_INLINE {
     scales.dw[half] = _mm256_load_ps(group.dw[half] + 8 * side);
@@ -355,65 +357,110 @@ template <PackedLayout kLayout>
   return scales;
 }
 
-// One group and side, all rows of the tile; codes of up to 6 bits: the 8 quads stay in registers. extra: [row][kBlockGroups], from this group on.
 template <PackedLayout kLayout>
-[[gnu::always_inline]] inline void tile_group(const Unpacked& group, size_t side, const QuantizedGroup* const* x, uint64_t at, const RowExtra* extra,
-                                              size_t rows, float (*acc)[16]) {
+void make_whole(const QuantizedGroup& x, WholeRow<is_wide(kLayout)>* out) {
+  if constexpr (is_wide(kLayout)) {
+    WideRow wide;
+    widen_row(x, &wide);
+    unroll<8>([&](auto quad) SLUICE_INLINE {
+      _mm256_store_si256(reinterpret_cast<__m256i*>(out->q[2 * quad]), _mm256_set1_epi32(wide.even[quad]));
+      _mm256_store_si256(reinterpret_cast<__m256i*>(out->q[2 * quad + 1]), _mm256_set1_epi32(wide.odd[quad]));
+    });
+  } else {
+    unroll<8>([&](auto quad) SLUICE_INLINE { _mm256_store_si256(reinterpret_cast<__m256i*>(out->q[quad]), four_bytes(x.q + 4 * quad)); });
+  }
+  unroll<2>([&](auto half) SLUICE_INLINE {
+    _mm256_store_ps(out->d[half], _mm256_set1_ps(x.d[half]));
+    if constexpr (code_offset(kLayout) != 0) _mm256_store_si256(reinterpret_cast<__m256i*>(out->offset[half]), offset_of<kLayout>(x.n[half]));
+    if constexpr (kLayout.has_min && kLayout.scale_per_16) _mm256_store_ps(out->t[half], _mm256_set1_ps(x.t[half]));
+  });
+  if constexpr (kLayout.has_min && !kLayout.scale_per_16) _mm256_store_ps(out->s, _mm256_set1_ps(x.s));
+}
+
+// Codes of up to 6 bits: one group of a strip and side, all rows of the tile; its 8 quads stay in registers. rows: [row][kBlockGroups], from this group on.
+template <PackedLayout kLayout>
+[[gnu::always_inline]] inline void tile_group(const Unpacked<false>& group, size_t side, const WholeRow<false>* x, size_t rows, float (*acc)[16]) {
   __m256i u[8];
-  unroll<8>([&](auto quad) SLUICE_INLINE { u[quad] = load_256(group.u[quad] + 32 * side); });
+  unroll<8>([&](auto quad) SLUICE_INLINE { u[quad] = load_256(group.u[side][quad]); });
   const Scales scales = load_scales<kLayout>(group, side);
-  for (size_t r = 0; r < rows; ++r) {
-    const QuantizedGroup& row = x[r][at];
-    __m256i sum0 = dot_16<kLayout.bits>(u[0], u[1], u[2], u[3], row.q);
-    __m256i sum1 = dot_16<kLayout.bits>(u[4], u[5], u[6], u[7], row.q + 16);
-    if constexpr (code_offset(kLayout) != 0) {
-      sum0 = _mm256_add_epi32(sum0, _mm256_set1_epi32(extra[r * kBlockGroups].offset[0]));
-      sum1 = _mm256_add_epi32(sum1, _mm256_set1_epi32(extra[r * kBlockGroups].offset[1]));
-    }
-    const __m256 first = _mm256_mul_ps(_mm256_cvtepi32_ps(sum0), _mm256_set1_ps(row.d[0]));
+  const __m256i one = _mm256_set1_epi16(1);
+  for (size_t r = 0; r < rows; ++r, x += kBlockGroups) {
+    __m256i sums[2];
+    unroll<2>([&](auto half) SLUICE_INLINE {
+      constexpr size_t kQuad = 4 * decltype(half)::value;
+      const __m256i p01 = _mm256_add_epi16(_mm256_maddubs_epi16(u[kQuad], load_256(x->q[kQuad])),
+                                           _mm256_maddubs_epi16(u[kQuad + 1], load_256(x->q[kQuad + 1])));
+      const __m256i p23 = _mm256_add_epi16(_mm256_maddubs_epi16(u[kQuad + 2], load_256(x->q[kQuad + 2])),
+                                           _mm256_maddubs_epi16(u[kQuad + 3], load_256(x->q[kQuad + 3])));
+      if constexpr (kLayout.bits < 6) {
+        sums[half] = _mm256_madd_epi16(_mm256_add_epi16(p01, p23), one);
+      } else {
+        sums[half] = _mm256_add_epi32(_mm256_madd_epi16(p01, one), _mm256_madd_epi16(p23, one));
+      }
+      if constexpr (code_offset(kLayout) != 0) sums[half] = _mm256_add_epi32(sums[half], load_256(x->offset[half]));
+    });
+    const __m256 first = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[0]), _mm256_load_ps(x->d[0]));
     float* to = acc[r] + 8 * side;
-    _mm256_store_ps(to, add_sums<kLayout.has_min, kLayout.scale_per_16>(first, sum1, scales, row, _mm256_load_ps(to)));
+    __m256 sum = _mm256_load_ps(to);
+    if constexpr (!kLayout.scale_per_16) {
+      sum = _mm256_fmadd_ps(scales.dw[0], _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[1]), _mm256_load_ps(x->d[1]), first), sum);
+      if constexpr (kLayout.has_min) sum = _mm256_fmadd_ps(scales.mw[0], _mm256_load_ps(x->s), sum);
+    } else {
+      sum = _mm256_fmadd_ps(scales.dw[0], first, sum);
+      sum = _mm256_fmadd_ps(scales.dw[1], _mm256_mul_ps(_mm256_cvtepi32_ps(sums[1]), _mm256_load_ps(x->d[1])), sum);
+      if constexpr (kLayout.has_min) {
+        sum = _mm256_fmadd_ps(scales.mw[0], _mm256_load_ps(x->t[0]), sum);
+        sum = _mm256_fmadd_ps(scales.mw[1], _mm256_load_ps(x->t[1]), sum);
+      }
+    }
+    _mm256_store_ps(to, sum);
   }
 }
 
-// The same for 8-bit codes: two passes over the rows, 4 quads as i16 in registers in each.
+// 8-bit codes: the same in two passes over the rows, with the 4 quads of each half of the group in registers.
 template <PackedLayout kLayout>
-[[gnu::always_inline]] inline void tile_group_wide(const Unpacked& group, size_t side, const QuantizedGroup* const* x, uint64_t at,
-                                                   const RowExtra* extra, size_t rows, float (*acc)[16]) {
-  const Scales scales = load_scales<kLayout>(group, side);
+[[gnu::always_inline]] inline void tile_group_wide(const Unpacked<true>& group, size_t side, const WholeRow<true>* x, size_t rows, float (*acc)[16]) {
+  static_assert(!kLayout.has_min && !kLayout.scale_per_16);
+  const __m256 dw = _mm256_load_ps(group.dw[0] + 8 * side);
   __m256 first[kTileRows];
   unroll<2>([&](auto half) SLUICE_INLINE {
     constexpr size_t kHalf = decltype(half)::value;
     __m256i w[8];
-    unroll<4>([&](auto i) SLUICE_INLINE {
-      const __m256i u = load_256(group.u[4 * kHalf + i] + 32 * side);
-      w[2 * i] = even_bytes(u);
-      w[2 * i + 1] = odd_bytes(u);
-    });
-    for (size_t r = 0; r < rows; ++r) {
-      const QuantizedGroup& row = x[r][at];
-      const RowExtra& more = extra[r * kBlockGroups];
-      const __m256i sum = _mm256_add_epi32(dot_16_wide<kHalf>(w, more.wide), _mm256_set1_epi32(more.offset[kHalf]));
+    unroll<8>([&](auto i) SLUICE_INLINE { w[i] = load_256(group.u[side][8 * kHalf + i]); });
+    const WholeRow<true>* row = x;
+    for (size_t r = 0; r < rows; ++r, row += kBlockGroups) {
+      const auto& q = row->q;
+      __m256i sums[2] = {_mm256_add_epi32(_mm256_madd_epi16(w[0], load_256(q[8 * kHalf])), load_256(row->offset[kHalf])),
+                         _mm256_madd_epi16(w[1], load_256(q[8 * kHalf + 1]))};
+      unroll<6>([&](auto i) SLUICE_INLINE {
+        sums[i % 2] = _mm256_add_epi32(sums[i % 2], _mm256_madd_epi16(w[2 + i], load_256(q[8 * kHalf + 2 + i])));
+      });
+      const __m256 sum = _mm256_cvtepi32_ps(_mm256_add_epi32(sums[0], sums[1])), d = _mm256_load_ps(row->d[kHalf]);
       if constexpr (kHalf == 0) {
-        first[r] = _mm256_mul_ps(_mm256_cvtepi32_ps(sum), _mm256_set1_ps(row.d[0]));
+        first[r] = _mm256_mul_ps(sum, d);
       } else {
         float* to = acc[r] + 8 * side;
-        _mm256_store_ps(to, add_sums<kLayout.has_min, kLayout.scale_per_16>(first[r], sum, scales, row, _mm256_load_ps(to)));
+        _mm256_store_ps(to, _mm256_fmadd_ps(dw, _mm256_fmadd_ps(sum, d, first[r]), _mm256_load_ps(to)));
       }
     }
   });
 }
 
-// Rows of a tile (at most kTileRows), all groups of a block of one strip.
+// Rows r .. r + rows (at most kTileRows) of a block, groups begin .. begin + count.
 template <PackedLayout kLayout>
-void tile(const Unpacked* groups, size_t count, const QuantizedGroup* const* x, uint64_t begin, const RowExtra (*extra)[kBlockGroups], size_t rows,
-          float (*acc)[16]) {
-  for (size_t i = 0; i < count; ++i) {
-    for (size_t side = 0; side < 2; ++side) {
-      if constexpr (is_wide(kLayout)) {
-        tile_group_wide<kLayout>(groups[i], side, x, begin + i, &extra[0][i], rows, acc);
-      } else {
-        tile_group<kLayout>(groups[i], side, x, begin + i, &extra[0][i], rows, acc);
+void tile(const QuantizedGroup* const* x, size_t r, size_t rows, uint64_t begin, size_t count, size_t strips, Block<is_wide(kLayout)>* block) {
+  for (size_t i = 0; i < rows; ++i) {
+    for (size_t group = 0; group < count; ++group) make_whole<kLayout>(x[r + i][begin + group], &block->rows[i][group]);
+  }
+  for (size_t s = 0; s < strips; ++s) {
+    float(*acc)[16] = block->acc[r / kTileRows][s];
+    for (size_t group = 0; group < count; ++group) {
+      for (size_t side = 0; side < 2; ++side) {
+        if constexpr (is_wide(kLayout)) {
+          tile_group_wide<kLayout>(block->groups[s][group], side, &block->rows[0][group], rows, acc);
+        } else {
+          tile_group<kLayout>(block->groups[s][group], side, &block->rows[0][group], rows, acc);
+        }
       }
     }
   }
@@ -421,31 +468,27 @@ void tile(const Unpacked* groups, size_t count, const QuantizedGroup* const* x, 
 
 // Rows first .. first + rows (at most kBlockRows) of strips strip .. strip + strips (at most kStrips).
 template <PackedLayout kLayout>
-void many_rows_block(const MatmulArgs& args, size_t strip, size_t strips, size_t first, size_t rows, Block* block) {
+void many_rows_block(const MatmulArgs& args, size_t strip, size_t strips, size_t first, size_t rows, Block<is_wide(kLayout)>* block) {
   const uint64_t groups = args.k / 32;
   const uint8_t* w = args.weights + strip * strip_bytes<kLayout>(groups);
   const QuantizedGroup* x[kBlockRows];
   for (size_t r = 0; r < rows; ++r) x[r] = row_in(args, first + r);
-  for (size_t s = 0; s < strips; ++s) {
-    for (size_t r = 0; r < 2 * rows; ++r) _mm256_store_ps(block->acc[s][r / 2] + 8 * (r % 2), _mm256_setzero_ps());
-  }
+  __builtin_memset(block->acc, 0, (rows + kTileRows - 1) / kTileRows * sizeof(block->acc[0]));
   for (uint64_t begin = 0; begin < groups; begin += kBlockGroups) {
     const size_t count = groups - begin < kBlockGroups ? groups - begin : kBlockGroups;
     for (size_t s = 0; s < strips; ++s) unpack_block<kLayout>(w + s * strip_bytes<kLayout>(groups), begin, count, block->groups[s]);
-    for (size_t r = 0; r < rows; r += kTileRows) {
-      const size_t tile_rows = rows - r < kTileRows ? rows - r : kTileRows;
-      make_extra<kLayout>(x + r, tile_rows, begin, count, block->extra);
-      for (size_t s = 0; s < strips; ++s) tile<kLayout>(block->groups[s], count, x + r, begin, block->extra, tile_rows, block->acc[s] + r);
-    }
+    for (size_t r = 0; r < rows; r += kTileRows) tile<kLayout>(x, r, rows - r < kTileRows ? rows - r : kTileRows, begin, count, strips, block);
   }
-  for (size_t s = 0; s < strips; ++s) {
-    for (size_t r = 0; r < 2 * rows; ++r) store_row(args, strip + s, r % 2, first + r / 2, _mm256_load_ps(block->acc[s][r / 2] + 8 * (r % 2)));
+  for (size_t r = 0; r < rows; ++r) {
+    for (size_t i = 0; i < 2 * strips; ++i) {
+      store_row(args, strip + i / 2, i % 2, first + r, _mm256_load_ps(block->acc[r / kTileRows][i / 2][r % kTileRows] + 8 * (i % 2)));
+    }
   }
 }
 
 template <PackedLayout kLayout>
 void many_rows(const MatmulArgs& args) {
-  Block block;
+  Block<is_wide(kLayout)> block;
   for (size_t first = 0; first < args.rows; first += kBlockRows) {
     const size_t rows = args.rows - first < kBlockRows ? args.rows - first : kBlockRows;
     for (size_t strip = args.strip_begin; strip < args.strip_end; strip += kStrips) {
@@ -458,6 +501,7 @@ void many_rows(const MatmulArgs& args) {
 template <DType kType>
 void matmul(const MatmulArgs& args) {
   constexpr PackedLayout kLayout = kPackedLayout<kType>;
+  if (is_wide(kLayout) && args.rows > 2) return many_rows<kLayout>(args);  // 8-bit codes share more there (4 rows: 49 cycles a row and group against 57)
   switch (args.rows) {
     case 0: return;
     case 1: return few_rows<kLayout, 1>(args, 0);

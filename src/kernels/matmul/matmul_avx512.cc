@@ -237,7 +237,7 @@ struct alignas(64) Unpacked {
 
 struct Block {
   Unpacked groups[kStrips][kBlockGroups];
-  alignas(64) float acc[kStrips][kBlockRows][16];
+  alignas(64) float acc[kBlockRows / kTileRows][kStrips][kTileRows][16];  // what a tile needs lies together: no two strips in one set of L1
 };
 
 // Groups begin .. begin + count (count <= 8, within a chunk where chunks are larger) of a strip. Offsets become 128.
@@ -295,21 +295,19 @@ void many_rows_block(const MatmulArgs& args, size_t strip, size_t strips, size_t
   const uint8_t* w = args.weights + strip * strip_bytes<kLayout>(groups);
   const QuantizedGroup* x[kBlockRows];
   for (size_t r = 0; r < rows; ++r) x[r] = row_in(args, first + r);
-  for (size_t s = 0; s < strips; ++s) {
-    for (size_t r = 0; r < rows; ++r) _mm512_store_ps(block->acc[s][r], _mm512_setzero_ps());
-  }
+  __builtin_memset(block->acc, 0, (rows + kTileRows - 1) / kTileRows * sizeof(block->acc[0]));
   for (uint64_t begin = 0; begin < groups; begin += kBlockGroups) {
     const size_t count = groups - begin < kBlockGroups ? groups - begin : kBlockGroups;
     for (size_t s = 0; s < strips; ++s) unpack_block<kLayout>(w + s * strip_bytes<kLayout>(groups), begin, count, block->groups[s]);
     for (size_t r = 0; r < rows; r += kTileRows) {
       const size_t tile_rows = rows - r < kTileRows ? rows - r : kTileRows;
       for (size_t s = 0; s < strips; ++s) {
-        tile_of<kLayout.has_min, kLayout.scale_per_16>(tile_rows, block->groups[s], count, x + r, begin, block->acc[s] + r);
+        tile_of<kLayout.has_min, kLayout.scale_per_16>(tile_rows, block->groups[s], count, x + r, begin, block->acc[r / kTileRows][s]);
       }
     }
   }
-  for (size_t s = 0; s < strips; ++s) {
-    for (size_t r = 0; r < rows; ++r) store_row(args, strip + s, first + r, _mm512_load_ps(block->acc[s][r]));
+  for (size_t r = 0; r < rows; ++r) {
+    for (size_t s = 0; s < strips; ++s) store_row(args, strip + s, first + r, _mm512_load_ps(block->acc[r / kTileRows][s][r % kTileRows]));
   }
 }
 
