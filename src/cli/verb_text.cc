@@ -55,7 +55,7 @@ int tokenize(const TokenizeOptions& options) {
   if (!tokenizer.ok()) return fail(tokenizer.error());
   const Result<std::string> text = input_text(options);
   if (!text.ok()) return fail(text.error());
-  const Result<std::vector<int32_t>> ids = tokenizer->encode(*text, {.parse_special = options.special, .add_special = options.special});
+  const Result<std::vector<int32_t>> ids = tokenizer->encode(*text, {.parse_special = options.parse_special, .add_special = options.add_special});
   if (!ids.ok()) return fail(ids.error());
   if (options.json) {
     nlohmann::ordered_json tokens = nlohmann::ordered_json::array();
@@ -75,7 +75,7 @@ int detokenize(const TokenizeOptions& options) {
   if (!text.ok()) return fail(text.error());
   const Result<std::vector<int32_t>> ids = parse_ids(*text);
   if (!ids.ok()) return fail(ids.error());
-  const Result<std::string> out = tokenizer->decode(*ids, options.special);
+  const Result<std::string> out = tokenizer->decode(*ids, options.parse_special);
   if (!out.ok()) return fail(out.error());
   if (options.json) {
     fmt::print("{}\n", nlohmann::ordered_json({{"text", *out}}).dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));

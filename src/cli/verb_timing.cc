@@ -185,7 +185,7 @@ int bench(const BenchOptions& options) {
     if (!model.ok()) return fail(model.error());
     const double load_seconds = seconds_since(start);
     out["load_seconds"] = load_seconds;
-    if (!options.model.json) fmt::print("{}: loaded in {:.3f} s\n", model->name, load_seconds);
+    if (!options.model.json) fmt::print("{}: {:.3f} s to the first op\n", model->name, load_seconds);
     Bench bench(options, *model, **meter);
     std::vector<Result<Figure>> figures;
     const auto add = [&](Result<Figure> figure) {

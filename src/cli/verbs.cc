@@ -23,6 +23,12 @@ void add_model(CLI::App& app, ModelOptions& o) {
   add_json(app, o.json);
 }
 
+// Verbs that compute nothing take the machine's options too, so that scripts can pass the same to all; they are checked, not used.
+void add_unused(CLI::App& app) {
+  app.add_option("--threads", "Taken for uniformity; this verb needs one")->check(CLI::Range(1u, limits::kThreadsMax));
+  app.add_option("--isa", "Taken for uniformity; this verb computes nothing")->check(CLI::IsMember({"baseline", "avx2", "avx512"}));
+}
+
 void add_memory(CLI::App& app, ModelOptions& o) {
   app.add_option("--ctx", o.context, "Tokens of context (default: 4096, or what the model and --memory allow)")->check(CLI::PositiveNumber);
   app.add_option("--memory", o.memory, "Memory cap, for example 4G: planned before the first token, never exceeded");
@@ -48,8 +54,10 @@ void add_tokenize(CLI::App& app, TokenizeOptions& o, const char* what) {
   app.add_option("model", o.model, "Model, tokenizer.json, tokenizer.model or vocabulary-only GGUF; the embedded model if left out");
   app.add_option("--file", o.file, "Read from this file (default: standard input)");
   app.add_option("--text", o.text, what);
-  app.add_flag("--special", o.special, "Special tokens: found in the text and added around it; shown when turning ids to text");
+  app.add_flag("--parse-special", o.parse_special, "Find special tokens in the text; show them when turning ids to text");
+  app.add_flag("--add-special", o.add_special, "Add the tokenizer's own special tokens around the text");
   add_json(app, o.json);
+  add_unused(app);
 }
 
 }  // namespace
@@ -102,6 +110,7 @@ int main_with(int argc, const char* const* argv) {
   render_app->add_option("--tools", render_options.tools, "JSON file with tools");
   render_app->add_flag("!--no-generation-prompt", render_options.generation_prompt, "End after the last message");
   add_json(*render_app, render_options.json);
+  add_unused(*render_app);
   render_app->callback([&] { status = render(render_options); });
 
   LogitsOptions logits_options;

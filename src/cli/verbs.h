@@ -46,7 +46,8 @@ struct TokenizeOptions {
   std::string model;
   std::string file;
   std::string text;
-  bool special = false;  // parse special tokens and add the tokenizer's own
+  bool parse_special = false;  // find special tokens in the text; show them when turning ids to text
+  bool add_special = false;    // put the tokenizer's own around it
   bool json = false;
 };
 int tokenize(const TokenizeOptions& options);

@@ -135,6 +135,8 @@ Status pack_weights(const Program& program, const Checkpoint& checkpoint, const 
         SLUICE_TRY_VOID(write(sink, values.data(), values.size() * 4));
       }
     }
+    // What is packed need not stay resident: the source's pages would otherwise count beside the plan.
+    for (const std::string& source : w.sources) checkpoint.release(*checkpoint.find(source));
   }
   return {};
 }
