@@ -172,6 +172,7 @@ struct BoundOp {
   std::variant<EmbedOp, RmsNormOp, QuantizeOp, MatmulOp, RopeTableOp, RopeOp, KvWriteOp, AttentionOp, Conv1dOp, SsmScanOp, GluOp, ElementwiseOp, MoeTopkOp,
                MoeMatmulOp, MoeCombineOp, SelectRowsOp, ObserveOp>
       op;
+  bool barrier_before = true;  // barriers.h
 };
 
 // Work [0, n) cut into `threads` parts of whole units; part `thread`.

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/limits.h"
+#include "runtime/barriers.h"
 #include "runtime/bind.h"
 #include "runtime/bound_ops.h"
 
@@ -55,6 +56,8 @@ Status Runtime::bind() {
   Impl& impl = *impl_;
   SLUICE_TRY(impl.arena, platform::AnonymousMapping::map(std::max<uint64_t>(sizes_.arena_bytes, 64), platform::AnonymousMapping::Pages::kHuge));
   SLUICE_TRY(impl.ops, bind_ops(program_, sizes_, impl.arena.bytes().data(), weights_, options_));
+  const std::vector<bool> barriers = barriers_before(program_, sizes_);
+  for (size_t i = 0; i < impl.ops.size(); ++i) impl.ops[i].barrier_before = barriers[i];
   SLUICE_TRY(impl.pool, platform::ThreadPool::create(options_.threads));
   impl.barrier = std::make_unique<platform::Barrier>(options_.threads);
   impl.tokens.resize(sizes_.rows_max);
@@ -107,8 +110,8 @@ Status Runtime::prepare(std::span<const StepRow> rows) {
 void Runtime::walk(uint32_t thread) {
   Impl& impl = *impl_;
   for (const BoundOp& bound : impl.ops) {
+    if (bound.barrier_before) impl.barrier->wait();
     std::visit([&](const auto& op) { op.run(impl.step, impl.scratch[thread], thread); }, bound.op);
-    impl.barrier->wait();
   }
 }
 
