@@ -42,7 +42,17 @@ void prepare(const SsmScanArgs& args, Rows rows, size_t channel, size_t first, C
   }
 }
 
-SLUICE_VEC V next_state(V dt2, V u, const float* a, float b, V h) { return fma(exp2_decay(mul(dt2, load<V>(a))), h, mul(u, set<V>(b))); }
+inline constexpr size_t kRowsWorthAsking = 4;  // it reads all of A once more
+
+// True if no decay of these cells is below 2^-126, as is usual; the walk then saves the comparison (8 % of its time). dt2 is not negative, and rounding is
+// monotone, so the state with the most negative A decides.
+bool decays_are_normal(const Cells& cells, size_t cell, size_t count, size_t states, const float* a) {
+  V steepest = set<V>(0.0f);
+  for (size_t n = 0; n < states; ++n) steepest = min(steepest, load<V>(a + 16 * n));
+  bool normal = true;
+  for (size_t i = cell; i < cell + count; ++i) normal &= all(less_equal(set<V>(kExp2Low), mul(load<V>(cells.dt2[i]), steepest)));
+  return normal;
+}
 
 SLUICE_VEC void finish(const SsmScanArgs& args, const Cells& cells, size_t cell, size_t row, size_t channel, V y) {
   y = fma(load<V>(args.d + channel), load<V>(cells.x[cell]), y);
@@ -50,7 +60,11 @@ SLUICE_VEC void finish(const SsmScanArgs& args, const Cells& cells, size_t cell,
   store(args.out + row * args.out_stride + channel, y);
 }
 
-SLUICE_VEC void walk(const SsmScanArgs& args, const Cells& cells, size_t cell, Rows rows, size_t channel, float* state, const float* a) {
+// kMayUnderflow is also the form for few rows, where state and A come from far away and are used once: they are fetched this far ahead (two blocks of 16
+// channels at 16 states; 15 % of a decode step).
+inline constexpr size_t kAheadFloats = 512;
+template <bool kMayUnderflow>
+void walk(const SsmScanArgs& args, const Cells& cells, size_t cell, Rows rows, size_t channel, float* state, const float* a) {
   for (size_t row = rows.begin; row < rows.end; ++row, ++cell) {
     const float* b = args.b + row * args.b_stride;
     const float* c = args.c + row * args.c_stride;
@@ -59,7 +73,12 @@ SLUICE_VEC void walk(const SsmScanArgs& args, const Cells& cells, size_t cell, R
     V y = set<V>(0.0f);
     SLUICE_UNROLL_4
     for (size_t n = 0; n < args.states; ++n) {
-      const V h = next_state(dt2, u, a + 16 * n, b[n], load<V>(state + 16 * n));
+      if constexpr (kMayUnderflow) {
+        prefetch(a + 16 * n + kAheadFloats);
+        prefetch(state + 16 * n + kAheadFloats);
+      }
+      const V decay = exp2_decay<kMayUnderflow>(mul(dt2, load<V>(a + 16 * n)));
+      const V h = fma(decay, load<V>(state + 16 * n), mul(u, set<V>(b[n])));
       store(state + 16 * n, h);
       y = fma(h, set<V>(c[n]), y);
     }
@@ -79,7 +98,11 @@ void scan_rows(const SsmScanArgs& args, Rows rows, float* state) {
     for (size_t channel = first; channel < end; channel += 16, cell += count) {
       float* h = state + channel * args.states;
       const float* a = args.a + channel * args.states;
-      walk(args, cells, cell, rows, channel, h, a);
+      if (count >= kRowsWorthAsking && decays_are_normal(cells, cell, count, args.states, a)) {
+        walk<false>(args, cells, cell, rows, channel, h, a);
+      } else {
+        walk<true>(args, cells, cell, rows, channel, h, a);
+      }
     }
   }
 }

@@ -23,7 +23,7 @@ struct SsmScanArgs {
   size_t c_stride;
   const float* z;   // [rows, channels] gate, or null
   size_t z_stride;
-  const float* a;   // [channels_padded / 16, states, 16], negative (already -exp(A_log))
+  const float* a;   // [channels_padded / 16, states, 16], not positive, not NaN (already -exp(A_log))
   const float* d;   // [channels padded to 16]
   float* out;       // [rows, channels]; may be x or z (same element read before written)
   size_t out_stride;

@@ -23,7 +23,8 @@ SLUICE_VEC T exp(T x) {
   return select(less_equal(x, set<T>(kExpHigh)), y, add(x, set<T>(__builtin_inff())));
 }
 
-template <class T>
+// kMayUnderflow: x may be below -126 or NaN.
+template <bool kMayUnderflow, class T>
 SLUICE_VEC T exp2_decay(T x) {
   const T rounded = add(x, set<T>(kRoundMagic));
   const T f = sub(x, sub(rounded, set<T>(kRoundMagic)));
@@ -32,6 +33,7 @@ SLUICE_VEC T exp2_decay(T x) {
   p = fma(p, f, set<T>(kExp2C1));
   p = fma(p, f, set<T>(kExp2C0));
   p = fma(p, f, set<T>(1.0f));
+  if constexpr (!kMayUnderflow) return scale(p, rounded);
   return scale_or_zero(less_equal(set<T>(kExp2Low), x), p, rounded);
 }
 

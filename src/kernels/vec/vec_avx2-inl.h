@@ -57,6 +57,7 @@ SLUICE_VEC F mul(F a, F b) { return {_mm256_mul_ps(a.v, b.v)}; }
 SLUICE_VEC F div(F a, F b) { return {_mm256_div_ps(a.v, b.v)}; }
 SLUICE_VEC F fma(F a, F b, F c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
 SLUICE_VEC F max(F a, F b) { return {_mm256_max_ps(a.v, b.v)}; }
+SLUICE_VEC F min(F a, F b) { return {_mm256_min_ps(a.v, b.v)}; }
 SLUICE_VEC F abs(F a) { return {_mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.v)}; }
 SLUICE_VEC F negate(F a) { return {_mm256_xor_ps(a.v, _mm256_set1_ps(-0.0f))}; }
 // |magnitude| that has its sign bit clear, with the sign of `sign`.
@@ -65,11 +66,12 @@ SLUICE_VEC F with_sign_of(F magnitude, F sign) { return {_mm256_or_ps(magnitude.
 SLUICE_VEC M less(F a, F b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_LT_OQ)}; }
 SLUICE_VEC M less_equal(F a, F b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_LE_OQ)}; }
 SLUICE_VEC F select(M m, F yes, F no) { return {_mm256_blendv_ps(no.v, yes.v, m.v)}; }
-// p * 2^n (scale_by_power in math.h) where the mask is set, zero elsewhere.
-SLUICE_VEC F scale_or_zero(M m, F p, F rounded) {
-  const __m256i power = _mm256_slli_epi32(_mm256_castps_si256(rounded.v), 23);
-  return {_mm256_and_ps(m.v, _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p.v), power)))};
+// p * 2^n (scale_by_power in math.h).
+SLUICE_VEC F scale(F p, F rounded) {
+  return {_mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p.v), _mm256_slli_epi32(_mm256_castps_si256(rounded.v), 23)))};
 }
+// The same where the mask is set, zero elsewhere.
+SLUICE_VEC F scale_or_zero(M m, F p, F rounded) { return {_mm256_and_ps(m.v, scale(p, rounded).v)}; }
 
 SLUICE_VEC void store(float* p, V x) {
   store(p, x.low);
@@ -81,12 +83,15 @@ SLUICE_VEC V mul(V a, V b) { return {mul(a.low, b.low), mul(a.high, b.high)}; }
 SLUICE_VEC V div(V a, V b) { return {div(a.low, b.low), div(a.high, b.high)}; }
 SLUICE_VEC V fma(V a, V b, V c) { return {fma(a.low, b.low, c.low), fma(a.high, b.high, c.high)}; }
 SLUICE_VEC V max(V a, V b) { return {max(a.low, b.low), max(a.high, b.high)}; }
+SLUICE_VEC V min(V a, V b) { return {min(a.low, b.low), min(a.high, b.high)}; }
 SLUICE_VEC V abs(V a) { return {abs(a.low), abs(a.high)}; }
 SLUICE_VEC V negate(V a) { return {negate(a.low), negate(a.high)}; }
 SLUICE_VEC V with_sign_of(V magnitude, V sign) { return {with_sign_of(magnitude.low, sign.low), with_sign_of(magnitude.high, sign.high)}; }
 SLUICE_VEC MV less(V a, V b) { return {less(a.low, b.low), less(a.high, b.high)}; }
 SLUICE_VEC MV less_equal(V a, V b) { return {less_equal(a.low, b.low), less_equal(a.high, b.high)}; }
 SLUICE_VEC V select(MV m, V yes, V no) { return {select(m.low, yes.low, no.low), select(m.high, yes.high, no.high)}; }
+SLUICE_VEC bool all(MV m) { return _mm256_movemask_ps(_mm256_and_ps(m.low.v, m.high.v)) == 0xFF; }
+SLUICE_VEC V scale(V p, V rounded) { return {scale(p.low, rounded.low), scale(p.high, rounded.high)}; }
 SLUICE_VEC V scale_or_zero(MV m, V p, V rounded) { return {scale_or_zero(m.low, p.low, rounded.low), scale_or_zero(m.high, p.high, rounded.high)}; }
 
 // Lanes first .. first + 7 whose number is below n.

@@ -57,6 +57,7 @@ SLUICE_VEC F mul(F a, F b) { return {_mm512_mul_ps(a.v, b.v)}; }
 SLUICE_VEC F div(F a, F b) { return {_mm512_div_ps(a.v, b.v)}; }
 SLUICE_VEC F fma(F a, F b, F c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
 SLUICE_VEC F max(F a, F b) { return {_mm512_max_ps(a.v, b.v)}; }
+SLUICE_VEC F min(F a, F b) { return {_mm512_min_ps(a.v, b.v)}; }
 SLUICE_VEC F abs(F a) { return {_mm512_abs_ps(a.v)}; }
 SLUICE_VEC F negate(F a) { return {_mm512_xor_ps(a.v, _mm512_set1_ps(-0.0f))}; }
 // |magnitude| that has its sign bit clear, with the sign of `sign`.
@@ -65,7 +66,12 @@ SLUICE_VEC F with_sign_of(F magnitude, F sign) { return {_mm512_or_ps(magnitude.
 SLUICE_VEC M less(F a, F b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)}; }
 SLUICE_VEC M less_equal(F a, F b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LE_OQ)}; }
 SLUICE_VEC F select(M m, F yes, F no) { return {_mm512_mask_blend_ps(m.v, no.v, yes.v)}; }
-// p * 2^n (scale_by_power in math.h) where the mask is set, zero elsewhere.
+SLUICE_VEC bool all(M m) { return m.v == 0xFFFF; }
+// p * 2^n (scale_by_power in math.h).
+SLUICE_VEC F scale(F p, F rounded) {
+  return {_mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p.v), _mm512_slli_epi32(_mm512_castps_si512(rounded.v), 23)))};
+}
+// The same where the mask is set, zero elsewhere.
 SLUICE_VEC F scale_or_zero(M m, F p, F rounded) {
   return {_mm512_castsi512_ps(_mm512_maskz_add_epi32(m.v, _mm512_castps_si512(p.v), _mm512_slli_epi32(_mm512_castps_si512(rounded.v), 23)))};
 }
