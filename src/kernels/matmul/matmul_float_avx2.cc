@@ -3,6 +3,7 @@
 #include <immintrin.h>
 
 #include "kernels/matmul/matmul_isa.h"
+#include "kernels/matmul/unroll-inl.h"
 
 namespace sluice::kernels {
 namespace {
@@ -16,12 +17,14 @@ __m256 load_weights(const uint8_t* p) {
 }
 
 // Lane o = sum of v[o] (the first step of the tree, s[i] + s[i + 8], is done).
-__m256 sums_of_8(__m256* v) {
-  for (int i = 0; i < 4; ++i) v[i] = _mm256_add_ps(_mm256_permute2f128_ps(v[i], v[i + 4], 0x20), _mm256_permute2f128_ps(v[i], v[i + 4], 0x31));
-  for (int i = 0; i < 2; ++i) {
+__m256 sums_of_8(__m256 (&v)[8]) {
+  unroll<4>([&](auto i) SLUICE_INLINE {
+    v[i] = _mm256_add_ps(_mm256_permute2f128_ps(v[i], v[i + 4], 0x20), _mm256_permute2f128_ps(v[i], v[i + 4], 0x31));
+  });
+  unroll<2>([&](auto i) SLUICE_INLINE {
     const __m256d a = _mm256_castps_pd(v[i]), b = _mm256_castps_pd(v[i + 2]);
     v[i] = _mm256_add_ps(_mm256_castpd_ps(_mm256_unpacklo_pd(a, b)), _mm256_castpd_ps(_mm256_unpackhi_pd(a, b)));
-  }
+  });
   const __m256 sums = _mm256_add_ps(_mm256_shuffle_ps(v[0], v[1], 0x88), _mm256_shuffle_ps(v[0], v[1], 0xDD));
   return _mm256_permute_ps(sums, 0xD8);
 }
@@ -31,28 +34,21 @@ template <DType kType, size_t kCount, size_t kFirst, size_t kHalves>
 void quad_rows(const uint8_t* w, uint64_t steps, const float* const* x, size_t quad, __m256 (*partial)[2][16]) {
   constexpr uint64_t kElement = kType == DType::kF32 ? 4 : 2;
   __m256 acc[kCount][kHalves][4];
-  for (size_t r = 0; r < kCount; ++r) {
-    for (size_t h = 0; h < kHalves; ++h) {
-      for (size_t o = 0; o < 4; ++o) acc[r][h][o] = _mm256_setzero_ps();
-    }
-  }
-  for (uint64_t step = 0; step < steps; ++step) {
-    _mm_prefetch(reinterpret_cast<const char*>(w) + 4096, _MM_HINT_T0);
-    for (size_t h = 0; h < kHalves; ++h) {
+  constexpr size_t kSums = kCount * kHalves * 4;
+  unroll<kSums>([&](auto i) SLUICE_INLINE { acc[i / 4 / kHalves][i / 4 % kHalves][i % 4] = _mm256_setzero_ps(); });
+  for (uint64_t step = 0; step < steps; ++step, w += 64 * kElement) {
+    unroll<kElement>([&](auto line) SLUICE_INLINE { _mm_prefetch(w + 4096 + 64 * line, _MM_HINT_T0); });
+    unroll<kHalves>([&](auto h) SLUICE_INLINE {
+      constexpr size_t kAt = 8 * (kFirst + decltype(h)::value);
       __m256 v[kCount];
-      for (size_t r = 0; r < kCount; ++r) v[r] = _mm256_loadu_ps(x[r] + 16 * step + 8 * (kFirst + h));
-      for (size_t o = 0; o < 4; ++o) {
-        const __m256 weights = load_weights<kType>(w + (o * 16 + 8 * (kFirst + h)) * kElement);
-        for (size_t r = 0; r < kCount; ++r) acc[r][h][o] = _mm256_fmadd_ps(v[r], weights, acc[r][h][o]);
-      }
-    }
-    w += 64 * kElement;
+      unroll<kCount>([&](auto r) SLUICE_INLINE { v[r] = _mm256_loadu_ps(x[r] + 16 * step + kAt); });
+      unroll<4>([&](auto o) SLUICE_INLINE {
+        const __m256 weights = load_weights<kType>(w + (o * 16 + kAt) * kElement);
+        unroll<kCount>([&](auto r) SLUICE_INLINE { acc[r][h][o] = _mm256_fmadd_ps(v[r], weights, acc[r][h][o]); });
+      });
+    });
   }
-  for (size_t r = 0; r < kCount; ++r) {
-    for (size_t h = 0; h < kHalves; ++h) {
-      for (size_t o = 0; o < 4; ++o) partial[r][kFirst + h][4 * quad + o] = acc[r][h][o];
-    }
-  }
+  unroll<kSums>([&](auto i) SLUICE_INLINE { partial[i / 4 / kHalves][kFirst + i / 4 % kHalves][4 * quad + i % 4] = acc[i / 4 / kHalves][i / 4 % kHalves][i % 4]; });
 }
 
 template <DType kType, size_t kCount>

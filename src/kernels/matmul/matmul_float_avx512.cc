@@ -2,6 +2,7 @@
 #include <immintrin.h>
 
 #include "kernels/matmul/matmul_isa.h"
+#include "kernels/matmul/unroll-inl.h"
 
 namespace sluice::kernels {
 namespace {
@@ -17,13 +18,17 @@ __m512 load_weights(const uint8_t* p) {
 }
 
 // Lane o = sum of v[o] by the tree of matmul.h.
-__m512 sums_of_16(__m512* v) {
-  for (int i = 0; i < 8; ++i) v[i] = _mm512_add_ps(_mm512_shuffle_f32x4(v[i], v[i + 8], 0x44), _mm512_shuffle_f32x4(v[i], v[i + 8], 0xEE));
-  for (int i = 0; i < 4; ++i) v[i] = _mm512_add_ps(_mm512_shuffle_f32x4(v[i], v[i + 4], 0x88), _mm512_shuffle_f32x4(v[i], v[i + 4], 0xDD));
-  for (int i = 0; i < 2; ++i) {
+__m512 sums_of_16(__m512 (&v)[16]) {
+  unroll<8>([&](auto i) SLUICE_INLINE {
+    v[i] = _mm512_add_ps(_mm512_shuffle_f32x4(v[i], v[i + 8], 0x44), _mm512_shuffle_f32x4(v[i], v[i + 8], 0xEE));
+  });
+  unroll<4>([&](auto i) SLUICE_INLINE {
+    v[i] = _mm512_add_ps(_mm512_shuffle_f32x4(v[i], v[i + 4], 0x88), _mm512_shuffle_f32x4(v[i], v[i + 4], 0xDD));
+  });
+  unroll<2>([&](auto i) SLUICE_INLINE {
     const __m512d a = _mm512_castps_pd(v[i]), b = _mm512_castps_pd(v[i + 2]);
     v[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)), _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
-  }
+  });
   const __m512 sums = _mm512_add_ps(_mm512_shuffle_ps(v[0], v[1], 0x88), _mm512_shuffle_ps(v[0], v[1], 0xDD));
   return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 2, 1, 3, 8, 10, 9, 11, 4, 6, 5, 7, 12, 14, 13, 15), sums);
 }
@@ -41,22 +46,17 @@ void strip_rows(const MatmulArgs& args, size_t strip, size_t first) {
   __m512 partial[kCount][16];
   for (size_t quad = 0; quad < 4; ++quad) {
     __m512 acc[kCount][4];
-    for (size_t r = 0; r < kCount; ++r) {
-      for (size_t o = 0; o < 4; ++o) acc[r][o] = _mm512_setzero_ps();
-    }
-    for (uint64_t step = 0; step < steps; ++step) {
-      _mm_prefetch(reinterpret_cast<const char*>(w) + 4096, _MM_HINT_T0);
+    unroll<4 * kCount>([&](auto i) SLUICE_INLINE { acc[i / 4][i % 4] = _mm512_setzero_ps(); });
+    for (uint64_t step = 0; step < steps; ++step, w += 64 * kElement) {
+      unroll<kElement>([&](auto line) SLUICE_INLINE { _mm_prefetch(w + 4096 + 64 * line, _MM_HINT_T0); });
       __m512 v[kCount];
-      for (size_t r = 0; r < kCount; ++r) v[r] = _mm512_loadu_ps(x[r] + 16 * step);
-      for (size_t o = 0; o < 4; ++o) {
+      unroll<kCount>([&](auto r) SLUICE_INLINE { v[r] = _mm512_loadu_ps(x[r] + 16 * step); });
+      unroll<4>([&](auto o) SLUICE_INLINE {
         const __m512 weights = load_weights<kType>(w + o * 16 * kElement);
-        for (size_t r = 0; r < kCount; ++r) acc[r][o] = _mm512_fmadd_ps(v[r], weights, acc[r][o]);
-      }
-      w += 64 * kElement;
+        unroll<kCount>([&](auto r) SLUICE_INLINE { acc[r][o] = _mm512_fmadd_ps(v[r], weights, acc[r][o]); });
+      });
     }
-    for (size_t r = 0; r < kCount; ++r) {
-      for (size_t o = 0; o < 4; ++o) partial[r][4 * quad + o] = acc[r][o];
-    }
+    unroll<4 * kCount>([&](auto i) SLUICE_INLINE { partial[i / 4][4 * quad + i % 4] = acc[i / 4][i % 4]; });
   }
   for (size_t r = 0; r < kCount; ++r) {
     const size_t row = args.out_rows != nullptr ? static_cast<size_t>(args.out_rows[first + r]) : first + r;
@@ -73,8 +73,13 @@ void matmul(const MatmulArgs& args) {
   for (size_t strip = args.strip_begin; strip < args.strip_end; ++strip) {
     size_t row = 0;
     for (; row + kRows <= args.rows; row += kRows) strip_rows<kType, kRows>(args, strip, row);
-    for (; row + 2 <= args.rows; row += 2) strip_rows<kType, 2>(args, strip, row);
-    if (row < args.rows) strip_rows<kType, 1>(args, strip, row);
+    switch (args.rows - row) {
+      case 4: strip_rows<kType, 4>(args, strip, row); break;
+      case 3: strip_rows<kType, 3>(args, strip, row); break;
+      case 2: strip_rows<kType, 2>(args, strip, row); break;
+      case 1: strip_rows<kType, 1>(args, strip, row); break;
+      default: break;
+    }
   }
 }
 
