@@ -93,8 +93,10 @@ Status pack_frequencies(const Value& w, const Checkpoint& checkpoint, const Pack
   if (!w.sources.empty()) {
     const std::vector<float> divisors = values_of(*checkpoint.find(w.sources[0]), WeightTransform::kNone);
     for (uint64_t i = 0; i < w.n; ++i) {
-      if (divisors[i] == 0) return Error{fmt::format("tensor {}: element {} is 0, rope frequencies cannot be divided by it", w.sources[0], i)};
       out[i] /= static_cast<double>(divisors[i]);
+      if (!(out[i] >= 0 && out[i] <= 1)) {
+        return Error{fmt::format("tensor {}: element {} is {}, which gives a rotary frequency outside 0 to 1", w.sources[0], i, divisors[i])};
+      }
     }
   }
   return write(sink, out.data(), out.size() * 8);

@@ -30,8 +30,7 @@ Result<Rope> local_rope_of(const Config& c, uint64_t pairs) {
   const nlohmann::json* parameters = c.find("rope_parameters", "");
   if (parameters != nullptr && parameters->is_object() && parameters->contains("sliding_attention")) return rope_of(c, pairs, 1e4, "sliding_attention");
   SLUICE_TRY(const double theta, c.number_or("rope_local_base_freq", "rope.freq_base_swa", 1e4));
-  if (!(theta > 0)) return Error{"model configuration: the local rotary base must be above 0"};
-  return Rope{.frequencies = rope_frequencies(theta, pairs), .magnitude = 1, .factors_tensor = {}};
+  return plain_rope(theta, pairs, c.pick("rope_local_base_freq", "rope.freq_base_swa"));
 }
 
 Result<Frame> gemma_frame_of(const Config& c) {

@@ -16,7 +16,7 @@ struct Layout {
   AttentionShape attention;
 };
 
-Result<Layout> gguf_layout_of(const Config& c, const Frame& frame) {
+Result<Layout> gguf_layout_of(const Config& c, const Frame& frame, uint64_t experts) {
   Layout layout;
   SLUICE_TRY(const std::vector<uint64_t> kv, c.per_layer("", "attention.head_count_kv", frame.layers));
   uint64_t kv_heads = 0;
@@ -26,14 +26,14 @@ Result<Layout> gguf_layout_of(const Config& c, const Frame& frame) {
     }
     kv_heads = std::max(kv_heads, kv[i]);
     layout.attends.push_back(kv[i] != 0);
-    layout.experts.push_back(c.has(fmt::format("blk.{}.ffn_gate_inp.weight", i)));
+    layout.experts.push_back(experts > 1 && c.has(fmt::format("blk.{}.ffn_gate_inp.weight", i)));
   }
   SLUICE_TRY(layout.attention, attention_of(c, frame, {.kv_heads = kv_heads, .kv_heads_gguf = ""}));
   return layout;
 }
 
 Result<Layout> layout_of(const Config& c, const Frame& frame, uint64_t experts) {
-  if (c.is_gguf()) return gguf_layout_of(c, frame);
+  if (c.is_gguf()) return gguf_layout_of(c, frame, experts);
   Layout layout;
   SLUICE_TRY(layout.attention, attention_of(c, frame));
   SLUICE_TRY(const uint64_t attention_period, c.positive_or("attn_layer_period", "", 8));

@@ -10,7 +10,7 @@
 
 namespace sluice::models {
 
-// One line a family. Where two share a GGUF architecture, the one with a `claims` comes first.
+// One line a family, each ending in a backslash. Where two share a GGUF architecture, the one with a `claims` comes first.
 #define SLUICE_FAMILIES(X) \
   X(kJamba)                \
   X(kFalconMamba)          \
@@ -20,7 +20,7 @@ namespace sluice::models {
   X(kQwen2)                \
   X(kQwen3)                \
   X(kQwen3Moe)             \
-  X(kGemma3)
+  X(kGemma3)               \
 
 #define X(family) extern const Family family;
 SLUICE_FAMILIES(X)

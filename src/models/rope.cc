@@ -10,6 +10,8 @@ namespace {
 
 using nlohmann::json;
 
+constexpr double kBaseMax = 1e18;  // published ones end at 1e11
+
 double number_in(const json& object, const char* key, double fallback) {
   const auto found = object.find(key);
   return found != object.end() && found->is_number() ? found->get<double>() : fallback;
@@ -18,6 +20,19 @@ double number_in(const json& object, const char* key, double fallback) {
 std::string text_in(const json& object, const char* key) {
   const auto found = object.find(key);
   return found != object.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+Status check_base(double base, std::string_view field) {
+  if (base >= 1 && base <= kBaseMax) return {};
+  return Error{fmt::format("model configuration: {} is {}, must be 1 to {}", field, base, kBaseMax)};
+}
+
+// What the kernel's range reduction is made for: positions up to 2^24 times at most 1.
+Status check_frequencies(const Rope& rope) {
+  for (const double f : rope.frequencies) {
+    if (!(f >= 0 && f <= 1)) return Error{fmt::format("model configuration: the rotary fields give a frequency of {}, must be 0 to 1", f)};
+  }
+  return {};
 }
 
 // Llama 3.1's scaling: long wavelengths are divided by the factor, short ones kept, the band between interpolated.
@@ -54,12 +69,13 @@ Status scale_frequencies(Rope& rope, const json& scaling) {
 
 Result<Rope> rope_of_gguf(const Config& config, uint64_t pairs, double theta_default) {
   SLUICE_TRY(const double theta, config.number_or("", "rope.freq_base", theta_default));
-  if (!(theta > 0)) return Error{fmt::format("model configuration: rope.freq_base is {}, must be above 0", theta)};
+  SLUICE_TRY_VOID(check_base(theta, "rope.freq_base"));
   Rope rope{.frequencies = rope_frequencies(theta, pairs), .magnitude = 1, .factors_tensor = {}};
   json scaling = json::object();
   scaling["type"] = config.text_or("", "rope.scaling.type", "none");
   SLUICE_TRY(scaling["factor"], config.number_or("", "rope.scaling.factor", 1));
   SLUICE_TRY_VOID(scale_frequencies(rope, scaling));
+  SLUICE_TRY_VOID(check_frequencies(rope));
   if (config.has("rope_freqs.weight")) rope.factors_tensor = "rope_freqs.weight";
   return rope;
 }
@@ -87,10 +103,16 @@ Result<Rope> rope_of(const Config& config, uint64_t pairs, double theta_default,
     theta = number_in(*parameters, "rope_theta", theta);
     scaling = parameters;
   }
-  if (!(theta > 0)) return Error{fmt::format("model configuration: rope_theta is {}, must be above 0", theta)};
+  SLUICE_TRY_VOID(check_base(theta, "rope_theta"));
   Rope rope{.frequencies = rope_frequencies(theta, pairs), .magnitude = 1, .factors_tensor = {}};
   if (scaling != nullptr && scaling->is_object()) SLUICE_TRY_VOID(scale_frequencies(rope, *scaling));
+  SLUICE_TRY_VOID(check_frequencies(rope));
   return rope;
+}
+
+Result<Rope> plain_rope(double base, uint64_t pairs, std::string_view field) {
+  SLUICE_TRY_VOID(check_base(base, field));
+  return Rope{.frequencies = rope_frequencies(base, pairs), .magnitude = 1, .factors_tensor = {}};
 }
 
 program::ValueId rope_table(program::Builder& b, const Rope& rope) {

@@ -24,6 +24,9 @@ Result<Rope> rope_of(const Config& config, uint64_t pairs, double theta_default,
 // base^(-i/pairs) for i < pairs, rounded once.
 std::vector<double> rope_frequencies(double base, uint64_t pairs);
 
+// The same without scaling; `field` is what messages call the base.
+Result<Rope> plain_rope(double base, uint64_t pairs, std::string_view field);
+
 program::ValueId rope_table(program::Builder& b, const Rope& rope);
 
 }  // namespace sluice::models

@@ -16,18 +16,20 @@ ValueId Builder::add_value(Value value, const char* prefix) {
 }
 
 ValueId Builder::add_weight(Value value, const Source& source) {
+  SLUICE_CHECK(!source.names.empty());
   value.kind = ValueKind::kWeight;
   value.sources = source.names;
   value.source_row = source.row;
   value.source_rows = source.rows_total ? source.rows_total : value.n;
-  for (ValueId id = 0; id < program_.values.size(); ++id) {
+  std::vector<ValueId>& same_source = weights_of_[value.sources.front()];
+  for (const ValueId id : same_source) {
     const Value& other = program_.values[id];
-    if (other.kind == ValueKind::kWeight && other.form == value.form && other.sources == value.sources &&
-        other.source_row == value.source_row && other.n == value.n && other.k == value.k && other.transform == value.transform &&
-        !value.sources.empty()) {
+    if (other.form == value.form && other.sources == value.sources && other.source_row == value.source_row && other.n == value.n &&
+        other.k == value.k && other.transform == value.transform) {
       return id;
     }
   }
+  same_source.push_back(static_cast<ValueId>(program_.values.size()));
   return add_value(std::move(value), "w");
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -79,6 +80,7 @@ class Builder {
   void op(OpCode code, std::vector<ValueId> operands, std::vector<Attribute> attributes = {});
 
   Program program_;
+  std::unordered_map<std::string, std::vector<ValueId>> weights_of_;  // by first source
   std::string label_;
 };
 
