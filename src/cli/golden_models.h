@@ -23,6 +23,7 @@ inline constexpr Golden kGoldens[] = {
     {"qwen3", ""}, {"qwen3", "model.gguf"},
     {"qwen3-moe", ""}, {"qwen3-moe", "model.gguf"},
     {"mixtral", ""}, {"mixtral", "model.gguf"},
+    {"gemma2", ""}, {"gemma2", "model.gguf"},
     {"gemma3", ""}, {"gemma3", "model.gguf"}, {"gemma3-scaled", ""},
 };
 

@@ -20,6 +20,7 @@ namespace sluice::models {
   X(kQwen2)                \
   X(kQwen3)                \
   X(kQwen3Moe)             \
+  X(kGemma2)               \
   X(kGemma3)               \
 
 #define X(family) extern const Family family;
