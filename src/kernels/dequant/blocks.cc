@@ -49,7 +49,16 @@ void split_nibbles_k4(const uint8_t* qs, uint8_t* q) {
 
 // 2-bit codes of Q2_K and Q3_K: 128 elements to 32 bytes.
 void split_pairs_k(const uint8_t* qs, uint8_t* q) {
-  for (int j = 0; j < 256; ++j) q[j] = (qs[32 * (j / 128) + j % 32] >> (2 * (j % 128 / 32))) & 3;
+  for (int i = 0; i < 8; ++i) {
+    for (int l = 0; l < 32; ++l) q[32 * i + l] = (qs[32 * (i / 4) + l] >> (2 * (i % 4))) & 3;
+  }
+}
+
+// Bit i of bits[l] is bit `shift` of element 32 i + l (Q3_K, Q5_K).
+void add_high_bits(const uint8_t* bits, int shift, uint8_t* q) {
+  for (int i = 0; i < 8; ++i) {
+    for (int l = 0; l < 32; ++l) q[32 * i + l] = static_cast<uint8_t>(q[32 * i + l] | ((bits[l] >> i) & 1) << shift);
+  }
 }
 
 void split_q2_k(const uint8_t* b, BlockParts* parts) {
@@ -65,10 +74,7 @@ void split_q2_k(const uint8_t* b, BlockParts* parts) {
 void split_q3_k(const uint8_t* b, BlockParts* parts) {
   const uint8_t* scales = b + 96;
   split_pairs_k(b + 32, parts->q);
-  for (int j = 0; j < 256; ++j) {
-    const int high = (b[j % 32] >> (j / 32)) & 1;
-    parts->q[j] = static_cast<uint8_t>(parts->q[j] | high << 2);
-  }
+  add_high_bits(b, 2, parts->q);
   for (int i = 0; i < 16; ++i) {
     const int low = i < 8 ? scales[i] & 15 : scales[i - 8] >> 4;
     const int high = (scales[8 + i % 4] >> (2 * (i / 4))) & 3;
@@ -89,20 +95,15 @@ void split_q5_k(const uint8_t* b, BlockParts* parts) {
   parts->m = load_u16(b + 2);
   split_scales_k4(b + 4, parts);
   split_nibbles_k4(b + 48, parts->q);
-  for (int j = 0; j < 256; ++j) {
-    const int high = (b[16 + j % 32] >> (j / 32)) & 1;
-    parts->q[j] = static_cast<uint8_t>(parts->q[j] | high << 4);
-  }
+  add_high_bits(b + 16, 4, parts->q);
 }
 
 void split_q6_k(const uint8_t* b, BlockParts* parts) {
-  const uint8_t* ql = b;
-  const uint8_t* qh = b + 128;
-  for (int j = 0; j < 256; ++j) {
-    const int h = j / 128, l = j % 32, g = j % 128 / 32;
-    const int low = ql[64 * h + l + 32 * (g & 1)] >> (g < 2 ? 0 : 4) & 15;
-    const int high = (qh[32 * h + l] >> (2 * g)) & 3;
-    parts->q[j] = static_cast<uint8_t>(low | high << 4);
+  for (int i = 0; i < 8; ++i) {  // 32 elements each
+    const int g = i % 4, low_shift = g < 2 ? 0 : 4;
+    const uint8_t* ql = b + 64 * (i / 4) + 32 * (g & 1);
+    const uint8_t* qh = b + 128 + 32 * (i / 4);
+    for (int l = 0; l < 32; ++l) parts->q[32 * i + l] = static_cast<uint8_t>((ql[l] >> low_shift & 15) | (qh[l] >> (2 * g) & 3) << 4);
   }
   std::memcpy(parts->scale, b + 192, 16);
   parts->d = load_u16(b + 208);

@@ -48,7 +48,9 @@ void quad_rows(const uint8_t* w, uint64_t steps, const float* const* x, size_t q
       });
     });
   }
-  unroll<kSums>([&](auto i) SLUICE_INLINE { partial[i / 4 / kHalves][kFirst + i / 4 % kHalves][4 * quad + i % 4] = acc[i / 4 / kHalves][i / 4 % kHalves][i % 4]; });
+  unroll<kSums>([&](auto i) SLUICE_INLINE {
+    partial[i / 4 / kHalves][kFirst + i / 4 % kHalves][4 * quad + i % 4] = acc[i / 4 / kHalves][i / 4 % kHalves][i % 4];
+  });
 }
 
 template <DType kType, size_t kCount>
