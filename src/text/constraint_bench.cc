@@ -42,7 +42,10 @@ nlohmann::json sample(const std::shared_ptr<const Constraint>& constraint, uint6
     if (!state.fill_mask(mask)) return {{"text", text}, {"finish", "stuck"}};
     allowed.clear();
     for (size_t w = 0; w < mask.size(); ++w) {
-      for (MaskWord word = mask[w]; word != 0; word &= word - 1) allowed.push_back(static_cast<uint32_t>(w * 64) + static_cast<uint32_t>(__builtin_ctzll(word)));
+
+        for (MaskWord word = mask[w]; word != 0; word &= word - 1) {
+        allowed.push_back(static_cast<uint32_t>(w * 64) + static_cast<uint32_t>(__builtin_ctzll(word)));
+      }
     }
     // A quarter of the time, end as soon as it is possible: uniform choice among 150,000 tokens would hardly ever end a string.
     uint32_t token = allowed[next_random(random) % allowed.size()];
