@@ -99,11 +99,13 @@ SLUICE_VEC __m256i lanes_below(size_t n, int first) {
   const __m256i lane = _mm256_add_epi32(_mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0), _mm256_set1_epi32(first));
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), lane);
 }
-// The first n lanes (n <= 16); the others read as zero and are not written.
+// The first n lanes (n <= 16); the others read as zero and are not written. Masked stores are microcode on some CPUs, so whole vectors go the plain way.
 SLUICE_VEC V load_first(const float* p, size_t n) {
+  if (n == 16) return load<V>(p);
   return {{_mm256_maskload_ps(p, lanes_below(n, 0))}, {_mm256_maskload_ps(p + 8, lanes_below(n, 8))}};
 }
 SLUICE_VEC void store_first(float* p, V x, size_t n) {
+  if (n == 16) return store(p, x);
   _mm256_maskstore_ps(p, lanes_below(n, 0), x.low.v);
   _mm256_maskstore_ps(p + 8, lanes_below(n, 8), x.high.v);
 }
