@@ -131,7 +131,7 @@ SLUICE_VEC Accumulators<kCount, kVectors> multiply(const float* a, const Source&
   return sum;
 }
 
-// Scores of kCount columns with kVectors groups of 16 positions.
+// Scores of kCount columns with kTileVectors groups of 16 positions.
 template <KvType kType>
 struct ScoreTask {
   const float* queries;  // [dims][kColumns]
@@ -140,13 +140,13 @@ struct ScoreTask {
   size_t dims;
   float* scores;         // [column][kPageTokens]
 };
-template <size_t kCount, size_t kVectors, KvType kType>
+template <size_t kCount, KvType kType>
 void score_columns(const ScoreTask<kType>& task) {
-  const Accumulators<kCount, kVectors> sum = multiply<kCount, kVectors, kColumns, 1>(task.queries, task.keys, 0, task.ahead, 0, task.dims);
+  const Accumulators<kCount, kTileVectors> sum = multiply<kCount, kTileVectors, kColumns, 1>(task.queries, task.keys, 0, task.ahead, 0, task.dims);
   SLUICE_UNROLL
   for (size_t c = 0; c < kCount; ++c) {
     SLUICE_UNROLL
-    for (size_t v = 0; v < kVectors; ++v) store(task.scores + c * kPageTokens + 16 * v, sum.v[c][v]);
+    for (size_t v = 0; v < kTileVectors; ++v) store(task.scores + c * kPageTokens + 16 * v, sum.v[c][v]);
   }
 }
 
@@ -204,24 +204,18 @@ template <KvType kType>
 void score_page(const AttentionArgs& args, const KvLayout& layout, const Tile& tile, const Active& active, const uint8_t* block, const uint8_t* next) {
   const size_t scale_group_floats = layout.key_scale_group_bytes / sizeof(float);
   const float* scales = reinterpret_cast<const float*>(block + layout.key_scale_offset);
-  const size_t group_end = (active.high + 15) / 16;
   ScoreTask<kType> task{};
   task.dims = args.shape.head_dim_k;
-  for (size_t group = active.low / 16; group < group_end;) {
-    const size_t count = at_most(group_end - group, kTileVectors);
+  // Groups by kTileVectors from a multiple of it: what lies beside the visible positions is in the page too, and masked later.
+  for (size_t group = active.low / 16 / kTileVectors * kTileVectors; group * 16 < active.high; group += kTileVectors) {
     const size_t offset = layout.key_offset + group * layout.key_group_bytes;
     task.keys = {block + offset, scales + group * scale_group_floats, layout.key_group_bytes, scale_group_floats};
-    task.ahead = {next + offset, count * layout.key_group_bytes / task.dims};
+    task.ahead = {next + offset, kTileVectors * layout.key_group_bytes / task.dims};
     for_tiles(active.row_begin * tile.heads, active.row_end * tile.heads, [&]<size_t kCount>(size_t column) {
       task.queries = tile.queries + column;
       task.scores = tile.scores + column * kPageTokens + group * 16;
-      if (kTileVectors == 2 && count == 2) {
-        score_columns<kCount, kTileVectors>(task);
-      } else {
-        score_columns<kCount, 1>(task);
-      }
+      score_columns<kCount>(task);
     });
-    group += count;
   }
 }
 
