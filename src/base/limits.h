@@ -44,6 +44,8 @@ inline constexpr uint64_t kTemplateBytesMax = 1ull << 20;
 inline constexpr uint64_t kTemplateStepsMax = 4'000'000;
 inline constexpr uint64_t kTemplateOutputBytesMax = 64ull << 20;
 inline constexpr uint64_t kTemplateMemoryBytesMax = 256ull << 20;
+inline constexpr uint64_t kTemplateSwitchBytesMax = 1024;  // of one string in a request's chat_template_kwargs
+inline constexpr uint32_t kTemplateParametersMax = 255;      // of one macro, and keyword arguments of one call
 inline constexpr uint32_t kTemplateNestingMax = 200;  // of one expression or of blocks in the source
 inline constexpr uint32_t kTemplateDepthMax = 1000;   // of running expressions, blocks and macro calls: Python's own recursion limit
 

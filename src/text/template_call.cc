@@ -38,8 +38,8 @@ bool Evaluator::arguments_of(const CallSite& site, Arguments& args) {
         heap_.fail("keywords must be strings");
         return false;
       }
-      for (const Keyword& other : args.keywords) {
-        if (other.name->view() != entry.key.text()) continue;
+      for (uint32_t i = 0; i < ast_.list_size(site.keywords) / 2; ++i) {  // the dictionary's own keys differ
+        if (args.keywords.items[i].name->view() != entry.key.text()) continue;
         heap_.fail(fmt::format("two values for the keyword argument '{}'", entry.key.text()));
         return false;
       }
@@ -157,6 +157,7 @@ Value Evaluator::call_macro(const MacroValue& macro, Arguments& args) {
   Value text = Value::failure();
   Value* slots = heap_.array<Value>(function.slot_count);
   if (slots != nullptr) {
+    heap_.work(function.slot_count / 8);
     for (uint32_t i = 0; i < function.slot_count; ++i) new (slots + i) Value(Value::of_kind(Kind::missing));
     frame_ = heap_.make<Frame>(Frame{macro.closure, slots});
     bool bound = bind_macro(macro, function, args);

@@ -167,7 +167,7 @@ class CaseMapper {
         case Case::lower: put_lower(c, input, position); break;
         case Case::capitalize: first ? put_title(c, input) : put_lower(c, input, position); break;
         case Case::title: inside_word ? put_lower(c, input, position) : put_title(c, input); break;
-        case Case::swap: is_upper(c) ? put_lower(c, input, position) : put_upper(c, input); break;
+        case Case::swap: is_upper(c) ? put_lower(c, input, position) : is_lower(c) ? put_upper(c, input) : out_.append_char(c, input); break;
       }
       inside_word = is_cased(c);
       first = false;
@@ -178,6 +178,10 @@ class CaseMapper {
  private:
   static bool is_upper(char32_t c) {
     return c < 0x80 ? c >= 'A' && c <= 'Z' : utf8proc_category(static_cast<utf8proc_int32_t>(c)) == UTF8PROC_CATEGORY_LU;
+  }
+
+  static bool is_lower(char32_t c) {
+    return c < 0x80 ? c >= 'a' && c <= 'z' : utf8proc_category(static_cast<utf8proc_int32_t>(c)) == UTF8PROC_CATEGORY_LL;
   }
 
   void put_upper(char32_t c, bool input) {

@@ -11,7 +11,7 @@ namespace sluice::text::jinja {
 Evaluator::Evaluator(const Ast& ast, const nlohmann::ordered_json& context, const RenderOptions& options)
     : ast_(ast), context_(context), options_(options), heap_(options.limits), resolved_(ast.strings.size(), Value::of_kind(Kind::missing)) {}
 
-std::string Evaluator::error() const { return fmt::format("template line {}: {}", line_, heap_.error()); }
+std::string Evaluator::error() const { return line_ == 0 ? heap_.error() : fmt::format("template line {}: {}", line_, heap_.error()); }
 
 bool Evaluator::run(Builder& out) {
   const Function& root = ast_.functions[0];
@@ -21,7 +21,7 @@ bool Evaluator::run(Builder& out) {
   frame_ = &frame;
   out_ = &out;
   enter_scope(root.scope);
-  execute_list(root.body);
+  if (!heap_.failed()) execute_list(root.body);
   frame_ = nullptr;
   out_ = nullptr;
   return !heap_.failed();
@@ -53,6 +53,7 @@ Value Evaluator::resolve(ConstId name) {
 }
 
 void Evaluator::enter_scope(const Scope& scope) {
+  heap_.work(scope.size() / 8);
   for (const Load& load : scope) {
     Value& target = frame_->slots[load.slot];
     switch (load.action) {

@@ -389,6 +389,7 @@ bool Parser::parse_argument(CallSite& site, std::vector<uint32_t>& positional, s
     for (size_t i = 0; i < keywords.size(); i += 2) {
       if (keywords[i] == name) return false;
     }
+    if (keywords.size() / 2 >= limits::kTemplateParametersMax) fail(fmt::format("more than {} keyword arguments", limits::kTemplateParametersMax));
     at_ += 2;
     value = parse_expression();
     keywords.push_back(name);

@@ -78,6 +78,9 @@ inline void expect_answers(const std::vector<OracleCase>& cases, const nlohmann:
     const std::string shown = c.name + "\n" + c.source.substr(0, 300);
     if (!answers[i].contains("text")) {
       EXPECT_NE(error, "") << shown << "\njinja2 refuses: " << answers[i]["error"] << "\nwe print: " << ours.text;
+      if (std::getenv("SLUICE_SHOW_REFUSED") != nullptr) {  // to compare the reasons by eye
+        std::printf("%s\n  jinja2: %s\n  ours:   %s\n", c.source.c_str(), answers[i]["error"].dump().c_str(), error.c_str());
+      }
       continue;
     }
     ++rendered;

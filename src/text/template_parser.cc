@@ -36,7 +36,9 @@ void Parser::fail(std::string sentence) {
 
 void Parser::fail_unexpected(std::string_view wanted) {
   const Token& t = token();
-  fail(fmt::format("expected {}, got {}", wanted, t.kind == TokenKind::eof ? "the end of the template" : fmt::format("'{}'", t.text)));
+  const bool ends_tag = t.kind == TokenKind::variable_end || t.kind == TokenKind::block_end;
+  const std::string got = t.kind == TokenKind::eof ? "the end of the template" : ends_tag ? "the end of the tag" : fmt::format("'{}'", t.text);
+  fail(fmt::format("expected {}, got {}", wanted, got));
 }
 
 bool Parser::skip_if(TokenKind kind) {
@@ -256,6 +258,7 @@ unsigned Parser::parse_signature(Function& function) {
       if (other.name == parameter.name) fail(fmt::format("two parameters are called '{}'", ast_->string(other.name)->view()));
     }
     function.parameters.push_back(parameter);
+    if (function.parameters.size() > limits::kTemplateParametersMax) fail(fmt::format("more than {} parameters", limits::kTemplateParametersMax));
   }
   expect(TokenKind::right_paren, "')'");
   return height;
