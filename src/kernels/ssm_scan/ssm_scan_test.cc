@@ -83,5 +83,24 @@ TEST(SsmScan, EveryIsaGivesTheReferencesBitsInAnyChunking) {
   }
 }
 
+TEST(SsmScan, EveryIsaAgreesAllOverTheFloatsOfDt) {
+  // Every 65521st bit pattern as dt: softplus from its subnormal to its linear end, decays from 1 to below 2^-126.
+  constexpr size_t kRows = (1ull << 32) / 65521 / 16;
+  Random random(3);
+  Problem p(&random, kRows, 4, 16, false);
+  for (size_t i = 0; i < kRows * 16; ++i) p.dt[i] = std::bit_cast<float>(static_cast<uint32_t>(i * 65521));
+  const auto run = [&](Isa isa) {
+    Floats out(kRows * 16);
+    for (size_t row = 0; row < kRows; ++row) {  // each from the same state: an infinity or a NaN would stay in it
+      Floats state(p.state);
+      const StateSegment segment{row, row + 1, state.data()};
+      ssm_scan_for(isa)(p.args(&out, &segment, 1, true));
+    }
+    return out;
+  };
+  const Floats expected = run(Isa::kBaseline);
+  for (const Isa isa : wide_isas()) EXPECT_TRUE(same_bits(expected, run(isa))) << name(isa);
+}
+
 }  // namespace
 }  // namespace sluice::kernels
