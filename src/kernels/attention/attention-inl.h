@@ -13,7 +13,11 @@ namespace sluice::kernels {
 namespace {
 
 inline constexpr size_t kColumns = kAttentionColumns;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr size_t kTileColumns = 3;   // instrumented, the full tiles take minutes to compile; no bit depends on this
+#else
 inline constexpr size_t kTileColumns = kAvx512 ? 12 : 6;   // accumulators: 12 x 2 of 32 registers, 6 x 2 of 16
+#endif
 inline constexpr size_t kTileVectors = kAvx512 ? 2 : 1;    // of 16 lanes
 
 // Where a tile stands and what it has so far. All arrays lie in the scratch.
