@@ -42,8 +42,7 @@ nlohmann::json sample(const std::shared_ptr<const Constraint>& constraint, uint6
     if (!state.fill_mask(mask)) return {{"text", text}, {"finish", "stuck"}};
     allowed.clear();
     for (size_t w = 0; w < mask.size(); ++w) {
-
-        for (MaskWord word = mask[w]; word != 0; word &= word - 1) {
+      for (MaskWord word = mask[w]; word != 0; word &= word - 1) {
         allowed.push_back(static_cast<uint32_t>(w * 64) + static_cast<uint32_t>(__builtin_ctzll(word)));
       }
     }
