@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "text/constraint_tags.h"
 #include "text/grammar_free_text.h"
 #include "text/grammar_gbnf.h"
 #include "text/json_schema.h"
@@ -12,6 +13,7 @@
 namespace sluice::text {
 namespace {
 
+constexpr uint32_t kStackMargin = 128;               // no token opens so many rules
 constexpr uint64_t kPrecomputeStepsMax = 1'000'000;  // about 10 ms
 
 Status build_choice(const ConstraintSpec& spec, Grammar& grammar) {
@@ -47,6 +49,7 @@ Status build_body(const ConstraintSpec& spec, Grammar& grammar) {
     case ConstraintKind::kRegex: return build_regex(spec, grammar);
     case ConstraintKind::kChoice: return build_choice(spec, grammar);
     case ConstraintKind::kGrammar: return build_gbnf(spec.text, grammar);
+    case ConstraintKind::kStructuralTags: return build_structural_tags(spec.text, spec.space, grammar);
   }
   return {};
 }
@@ -129,7 +132,13 @@ bool ConstraintState::fill_mask(std::span<MaskWord> mask) {
   SLUICE_CHECK(mask.size() == vocabulary.mask_words());
   std::fill(mask.begin(), mask.end(), 0);
   if (finished_) return false;
-  for (const Reading& reading : set_.readings) matcher_.add_mask(reading, mask_of(reading.state), vocabulary, mask.data());
+  for (const Reading& reading : set_.readings) {
+    if (matcher_.pool().depth(reading.frame) + kStackMargin > limits::kConstraintStackMax) {
+      matcher_.add_exact(reading, vocabulary, mask.data());
+    } else {
+      matcher_.add_mask(reading, mask_of(reading.state), vocabulary, mask.data());
+    }
+  }
   if (set_.can_end) {
     for (const uint32_t token : vocabulary.end_tokens()) mask[token / 64] |= MaskWord{1} << (token % 64);
   }

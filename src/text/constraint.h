@@ -1,7 +1,7 @@
-// Output that obeys: a JSON Schema, a regular expression, a choice, a grammar or any JSON object, compiled once and enforced token by
-// token. Contract: Constraint is immutable and shared between threads; ConstraintState belongs to one sequence, copying it forks it. What
-// the mask allows can always be finished, given a vocabulary with all single bytes. What is not supported is refused by name, never
-// ignored. Next: docs/constraints.md for what each kind accepts; text/grammar.h for how it works.
+// Output that obeys: a JSON Schema, a regular expression, a choice, a grammar, structural tags or any JSON object, compiled once and
+// enforced token by token. Contract: Constraint is immutable and shared between threads; ConstraintState belongs to one sequence, copying
+// it forks it. What the mask allows can always be finished, given a vocabulary with all single bytes. What is not supported is refused by
+// name, never ignored. Next: docs/constraints.md for what each kind accepts; text/grammar.h for how it works.
 #pragma once
 
 #include <cstdint>
@@ -20,11 +20,12 @@
 namespace sluice::text {
 
 enum class ConstraintKind : uint8_t {
-  kJsonSchema,  // text: the schema
-  kJsonObject,  // any JSON object
-  kRegex,       // text: the pattern; it describes the whole output
-  kChoice,      // choices: one of these
-  kGrammar,     // text: rules as llama.cpp writes them (GBNF)
+  kJsonSchema,      // text: the schema
+  kJsonObject,      // any JSON object
+  kRegex,           // text: the pattern; it describes the whole output
+  kChoice,          // choices: one of these
+  kGrammar,         // text: rules as llama.cpp writes them (GBNF)
+  kStructuralTags,  // text: JSON, see text/constraint_tags.h
 };
 
 struct ConstraintSpec {

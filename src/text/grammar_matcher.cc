@@ -210,4 +210,18 @@ void Matcher::add_mask(const Reading& reading, const StateMask& mask, const Cons
   pool_.truncate(frames);
 }
 
+void Matcher::add_exact(const Reading& reading, const ConstraintVocabulary& vocabulary, MaskWord* words) {
+  const uint32_t frames = pool_.size();
+  for (const TokenTrie* trie : {&vocabulary.plain(), &vocabulary.hard()}) {
+    level(0).readings.assign(1, reading);
+    level(0).can_end = false;
+    walk(*trie, 0, [&](uint32_t node, const ReadingSet&) {
+      for (uint32_t i = trie->nodes[node].tokens_begin; i < trie->nodes[node + 1].tokens_begin; ++i) {
+        words[trie->tokens[i] / 64] |= MaskWord{1} << (trie->tokens[i] % 64);
+      }
+    });
+  }
+  pool_.truncate(frames);
+}
+
 }  // namespace sluice::text

@@ -21,6 +21,7 @@ class StackPool {
   uint32_t push(uint32_t state, uint32_t below);
   uint32_t state(uint32_t frame) const { return frames_[frame].state; }
   uint32_t below(uint32_t frame) const { return frames_[frame].below; }
+  uint32_t depth(uint32_t frame) const { return frames_[frame].depth; }
   uint32_t size() const { return static_cast<uint32_t>(frames_.size()); }
   // Forgets the newest frames.
   void truncate(uint32_t size);
@@ -68,6 +69,8 @@ class Matcher {
   std::unique_ptr<StateMask> compute_mask(uint32_t state, const ConstraintVocabulary& vocabulary);
   // Adds the tokens of one reading whose first byte its own state takes.
   void add_mask(const Reading& reading, const StateMask& mask, const ConstraintVocabulary& vocabulary, MaskWord* words);
+  // The same with the real stack all the way; slow, for stacks near their limit, where a kept mask would promise too much.
+  void add_exact(const Reading& reading, const ConstraintVocabulary& vocabulary, MaskWord* words);
   uint64_t steps() const { return steps_; }
 
  private:

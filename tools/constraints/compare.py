@@ -3,7 +3,8 @@
 
 usage: compare.py BENCH_BINARY VOCABULARY.hex [SUITE_FOLDER] [SAMPLES_PER_SCHEMA]
 BENCH_BINARY is build/release/text_bench; VOCABULARY.hex has one token's bytes a line, in hexadecimal, the last one ending the output;
-SUITE_FOLDER is an unpacked JSON-Schema-Test-Suite. Needs from PyPI: xgrammar, llguidance, jsonschema, numpy (the first two are optional)."""
+SUITE_FOLDER is an unpacked JSON-Schema-Test-Suite. Needs from PyPI: xgrammar, llguidance, jsonschema, numpy (the first two are optional).
+Times are CPU time of the process, all its threads, so that a busy machine does not spoil them."""
 import json
 import os
 import pathlib
@@ -105,20 +106,20 @@ def run_llguidance(vocabulary, jobs):
     mask = numpy.zeros((1, (len(vocabulary) + 31) // 32), dtype=numpy.int32)
     us, compile_us, accepted = [], [], 0
     for schema, _, tokens in jobs:
-        start = time.perf_counter()
+        start = time.process_time()
         try:
             grammar = llguidance.LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_flexible": False})
             matcher = llguidance.LLMatcher(tokenizer, grammar)
         except Exception:
             continue
-        compile_us.append((time.perf_counter() - start) * 1e6)
+        compile_us.append((time.process_time() - start) * 1e6)
         if matcher.is_error():
             continue
         good = True
         for token in tokens:
-            start = time.perf_counter()
+            start = time.process_time()
             matcher.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
-            us.append((time.perf_counter() - start) * 1e6)
+            us.append((time.process_time() - start) * 1e6)
             if not matcher.consume_token(token):
                 good = False
                 break
@@ -134,18 +135,18 @@ def run_xgrammar(vocabulary, jobs):
     mask = torch.zeros((1, (len(vocabulary) + 31) // 32), dtype=torch.int32)
     us, compile_us, accepted = [], [], 0
     for schema, _, tokens in jobs:
-        start = time.perf_counter()
+        start = time.process_time()
         try:
             compiled = compiler.compile_json_schema(json.dumps(schema), any_whitespace=False, separators=(",", ":"), strict_mode=False)
         except Exception:
             continue
-        compile_us.append((time.perf_counter() - start) * 1e6)
+        compile_us.append((time.process_time() - start) * 1e6)
         matcher = xgrammar.GrammarMatcher(compiled)
         good = True
         for token in tokens:
-            start = time.perf_counter()
+            start = time.process_time()
             matcher.fill_next_token_bitmask(mask)
-            us.append((time.perf_counter() - start) * 1e6)
+            us.append((time.process_time() - start) * 1e6)
             if not matcher.accept_token(token):
                 good = False
                 break
