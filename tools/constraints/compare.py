@@ -92,6 +92,7 @@ def run_ours(binary, vocabulary, jobs, samples):
 def run_llguidance(vocabulary, jobs):
     import llguidance
     import numpy
+    encode = greedy(vocabulary)
 
     class Model:
         def __init__(self):
@@ -101,8 +102,9 @@ def run_llguidance(vocabulary, jobs):
             self.special_token_ids = [self.eos_token_id]
 
         def __call__(self, text):
-            return greedy(vocabulary)(text if isinstance(text, bytes) else text.encode())
-    tokenizer = llguidance.LLTokenizer(llguidance.TokenizerWrapper(Model()))
+            return encode(text if isinstance(text, bytes) else text.encode())
+    path = os.environ.get("TOKENIZER_JSON")  # its own tokenizer, where there is one for this vocabulary: no calls back into Python
+    tokenizer = llguidance.LLTokenizer(path) if path else llguidance.LLTokenizer(llguidance.TokenizerWrapper(Model()))
     mask = numpy.zeros((1, (len(vocabulary) + 31) // 32), dtype=numpy.int32)
     us, compile_us, accepted = [], [], 0
     for schema, _, tokens in jobs:
