@@ -223,23 +223,31 @@ template <PackedLayout kLayout>
   return _mm256_srai_epi32(_mm256_set1_epi32(n), shift_of_n(code_offset(kLayout)));
 }
 
-// One group, one side of 8 outputs, kRows rows.
-template <PackedLayout kLayout, size_t kRows>
-[[gnu::always_inline]] inline void add_group_few(const uint8_t* codes, const Scales& scales, const QuantizedGroup* const (&x)[kRows], uint64_t group,
-                                                 const WideRow (&wide)[kRows], __m256 (&acc)[kRows]) {
-  constexpr bool kOffset = code_offset(kLayout) != 0;
-  __m256 first[kRows];
+constexpr size_t kFewRows = 4;
+
+// One row keeps its sums in registers (acc is then one row); more rows keep them in L1, in one loop for any count, which compiles once a type.
+template <bool kOneRow>
+struct FewSums {
+  __m256 one[2];
+  alignas(32) float more[kOneRow ? 1 : kFewRows][16];
+};
+
+// One group, one side of 8 outputs.
+template <PackedLayout kLayout, bool kOneRow, size_t kSide>
+[[gnu::always_inline]] inline void add_group_few(const uint8_t* codes, const Scales& scales, const QuantizedGroup* const* x, uint64_t group, size_t rows,
+                                                 const WideRow* wide, FewSums<kOneRow>& acc) {
+  __m256 first[kFewRows];
   unroll<2>([&](auto half) SLUICE_INLINE {
     constexpr size_t kHalf = decltype(half)::value;
     __m256i u[4], w[8];
-    unpack_codes<kLayout, 4 * kHalf, 4>(codes, u);
+    unpack_codes<kLayout, 4 * kHalf, 4>(codes + 32 * kSide, u);
     if constexpr (is_wide(kLayout)) {
       unroll<4>([&](auto i) SLUICE_INLINE {
         w[2 * i] = even_bytes(u[i]);
         w[2 * i + 1] = odd_bytes(u[i]);
       });
     }
-    unroll<kRows>([&](auto r) SLUICE_INLINE {
+    const auto add_row = [&](size_t r) SLUICE_INLINE {
       const QuantizedGroup& row = x[r][group];
       __m256i sum;
       if constexpr (is_wide(kLayout)) {
@@ -247,42 +255,54 @@ template <PackedLayout kLayout, size_t kRows>
       } else {
         sum = dot_16<kLayout.bits>(u[0], u[1], u[2], u[3], row.q + 16 * kHalf);
       }
-      if constexpr (kOffset) sum = _mm256_add_epi32(sum, offset_of<kLayout>(row.n[kHalf]));
+      if constexpr (code_offset(kLayout) != 0) sum = _mm256_add_epi32(sum, offset_of<kLayout>(row.n[kHalf]));
       if constexpr (kHalf == 0) {
         first[r] = _mm256_mul_ps(_mm256_cvtepi32_ps(sum), _mm256_set1_ps(row.d[0]));
+      } else if constexpr (kOneRow) {
+        acc.one[kSide] = add_sums<kLayout.has_min, kLayout.scale_per_16>(first[0], sum, scales, row, acc.one[kSide]);
       } else {
-        acc[r] = add_sums<kLayout.has_min, kLayout.scale_per_16>(first[r], sum, scales, row, acc[r]);
+        float* to = acc.more[r] + 8 * kSide;
+        _mm256_store_ps(to, add_sums<kLayout.has_min, kLayout.scale_per_16>(first[r], sum, scales, row, _mm256_load_ps(to)));
       }
-    });
+    };
+    if constexpr (kOneRow) {
+      add_row(0);
+    } else {
+      for (size_t r = 0; r < rows; ++r) add_row(r);
+    }
   });
 }
 
-template <PackedLayout kLayout, size_t kRows>
-void few_rows(const MatmulArgs& args, size_t first) {
+template <PackedLayout kLayout, bool kOneRow>
+void few_rows(const MatmulArgs& args) {
   const uint64_t groups = args.k / 32;
+  const size_t rows = kOneRow ? 1 : args.rows;
   const uint8_t* w = args.weights + args.strip_begin * strip_bytes<kLayout>(groups);
-  const QuantizedGroup* x[kRows];
-  for (size_t r = 0; r < kRows; ++r) x[r] = row_in(args, first + r);
+  const QuantizedGroup* x[kFewRows];
+  for (size_t r = 0; r < rows; ++r) x[r] = row_in(args, r);
   for (size_t strip = args.strip_begin; strip < args.strip_end; ++strip) {
-    __m256 acc[2][kRows];
-    unroll<kRows>([&](auto r) SLUICE_INLINE { acc[0][r] = acc[1][r] = _mm256_setzero_ps(); });
+    FewSums<kOneRow> acc;
+    acc.one[0] = acc.one[1] = _mm256_setzero_ps();
+    for (size_t i = 0; !kOneRow && i < 2 * rows; ++i) _mm256_store_ps(acc.more[i / 2] + 8 * (i % 2), acc.one[0]);
     for (uint64_t group = 0; group < groups;) {
       const uint8_t* head = w;
       unroll<kLayout.head_bytes / 64>([&](auto line) SLUICE_INLINE { _mm_prefetch(head + kPrefetchBytes + 64 * line, _MM_HINT_T0); });
       w += kLayout.head_bytes;
       for (size_t slot = 0; slot < kLayout.groups && group < groups; ++slot, ++group, w += kLayout.group_bytes) {
         unroll<kLayout.bits>([&](auto line) SLUICE_INLINE { _mm_prefetch(w + kPrefetchBytes + 64 * line, _MM_HINT_T0); });
-        WideRow wide[kRows];
-        if constexpr (is_wide(kLayout)) {
-          unroll<kRows>([&](auto r) SLUICE_INLINE { widen_row(x[r][group], &wide[r]); });
-        }
+        WideRow wide[kFewRows];
+        for (size_t r = 0; is_wide(kLayout) && r < rows; ++r) widen_row(x[r][group], &wide[r]);
         unroll<2>([&](auto side) SLUICE_INLINE {
           const Scales scales = unpack_scales<kLayout>(head, slot, side);
-          add_group_few<kLayout, kRows>(w + 32 * side, scales, x, group, wide, acc[side]);
+          add_group_few<kLayout, kOneRow, decltype(side)::value>(w, scales, x, group, rows, wide, acc);
         });
       }
     }
-    unroll<2 * kRows>([&](auto i) SLUICE_INLINE { store_row(args, strip, i % 2, first + i / 2, acc[i % 2][i / 2]); });
+    for (size_t r = 0; r < rows; ++r) {
+      unroll<2>([&](auto side) SLUICE_INLINE {
+        store_row(args, strip, side, r, kOneRow ? acc.one[side] : _mm256_load_ps(acc.more[kOneRow ? 0 : r] + 8 * side));
+      });
+    }
   }
 }
 
@@ -501,15 +521,10 @@ void many_rows(const MatmulArgs& args) {
 template <DType kType>
 void matmul(const MatmulArgs& args) {
   constexpr PackedLayout kLayout = kPackedLayout<kType>;
-  if (is_wide(kLayout) && args.rows > 2) return many_rows<kLayout>(args);  // 8-bit codes share more there (4 rows: 49 cycles a row and group against 57)
-  switch (args.rows) {
-    case 0: return;
-    case 1: return few_rows<kLayout, 1>(args, 0);
-    case 2: return few_rows<kLayout, 2>(args, 0);
-    case 3: return few_rows<kLayout, 3>(args, 0);
-    case 4: return few_rows<kLayout, 4>(args, 0);
-    default: return many_rows<kLayout>(args);
-  }
+  if (args.rows == 0) return;
+  if (args.rows == 1) return few_rows<kLayout, true>(args);
+  const size_t few = is_wide(kLayout) ? 2 : kFewRows;  // 8-bit codes share more in the other form (4 rows: 49 cycles a row and group against 57)
+  return args.rows <= few ? few_rows<kLayout, false>(args) : many_rows<kLayout>(args);
 }
 
 }  // namespace

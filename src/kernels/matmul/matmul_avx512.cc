@@ -195,15 +195,20 @@ size_t strip_bytes(uint64_t groups) {
 
 // ---- Few rows
 
-template <PackedLayout kLayout, size_t kRows>
-void few_rows(const MatmulArgs& args, size_t first) {
+constexpr size_t kFewRows = 8;
+
+// One row keeps its sums in a register; more rows keep them in L1, in one loop for any count, which costs nothing there and compiles once a type.
+template <PackedLayout kLayout, bool kOneRow>
+void few_rows(const MatmulArgs& args) {
   const uint64_t groups = args.k / 32;
+  const size_t rows = kOneRow ? 1 : args.rows;
   const uint8_t* w = args.weights + args.strip_begin * strip_bytes<kLayout>(groups);
-  const QuantizedGroup* x[kRows];
-  for (size_t r = 0; r < kRows; ++r) x[r] = row_in(args, first + r);
+  const QuantizedGroup* x[kFewRows];
+  for (size_t r = 0; r < rows; ++r) x[r] = row_in(args, r);
   for (size_t strip = args.strip_begin; strip < args.strip_end; ++strip) {
-    __m512 acc[kRows];
-    unroll<kRows>([&](auto r) SLUICE_INLINE { acc[r] = _mm512_setzero_ps(); });
+    __m512 one = _mm512_setzero_ps();
+    alignas(64) float acc[kFewRows][16];
+    for (size_t r = 0; !kOneRow && r < rows; ++r) _mm512_store_ps(acc[r], one);
     for (uint64_t group = 0; group < groups;) {
       const uint8_t* head = w;
       unroll<kLayout.head_bytes / 64>([&](auto line) SLUICE_INLINE { _mm_prefetch(head + kPrefetchBytes + 64 * line, _MM_HINT_T0); });
@@ -213,12 +218,17 @@ void few_rows(const MatmulArgs& args, size_t first) {
         __m512i u[8];
         unpack_codes<kLayout>(w, u);
         const Scales scales = unpack_scales<kLayout>(head, slot);
-        unroll<kRows>([&](auto r) SLUICE_INLINE {
-          acc[r] = add_group<code_offset(kLayout), kLayout.has_min, kLayout.scale_per_16>(u, scales, x[r][group], acc[r]);
-        });
+        const auto added = [&](size_t r, __m512 sum) SLUICE_INLINE {
+          return add_group<code_offset(kLayout), kLayout.has_min, kLayout.scale_per_16>(u, scales, x[r][group], sum);
+        };
+        if constexpr (kOneRow) {
+          one = added(0, one);
+        } else {
+          for (size_t r = 0; r < rows; ++r) _mm512_store_ps(acc[r], added(r, _mm512_load_ps(acc[r])));
+        }
       }
     }
-    unroll<kRows>([&](auto r) SLUICE_INLINE { store_row(args, strip, first + r, acc[r]); });
+    for (size_t r = 0; r < rows; ++r) store_row(args, strip, r, kOneRow ? one : _mm512_load_ps(acc[r]));
   }
 }
 
@@ -326,18 +336,9 @@ void many_rows(const MatmulArgs& args) {
 template <DType kType>
 void matmul(const MatmulArgs& args) {
   constexpr PackedLayout kLayout = kPackedLayout<kType>;
-  switch (args.rows) {
-    case 0: return;
-    case 1: return few_rows<kLayout, 1>(args, 0);
-    case 2: return few_rows<kLayout, 2>(args, 0);
-    case 3: return few_rows<kLayout, 3>(args, 0);
-    case 4: return few_rows<kLayout, 4>(args, 0);
-    case 5: return few_rows<kLayout, 5>(args, 0);
-    case 6: return few_rows<kLayout, 6>(args, 0);
-    case 7: return few_rows<kLayout, 7>(args, 0);
-    case 8: return few_rows<kLayout, 8>(args, 0);
-    default: return many_rows<kLayout>(args);
-  }
+  if (args.rows == 0) return;
+  if (args.rows == 1) return few_rows<kLayout, true>(args);
+  return args.rows <= kFewRows ? few_rows<kLayout, false>(args) : many_rows<kLayout>(args);
 }
 
 }  // namespace
