@@ -9,6 +9,7 @@
 
 #include "base/limits.h"
 #include "text/tokenizer_gguf.h"
+#include "text/utf8.h"
 
 namespace sluice::text {
 namespace {
@@ -134,7 +135,7 @@ Status read_piece(std::string_view bytes, TokenizerSpec& spec) {
   if (type < 1 || type > 6) return Error{fmt::format("piece {} has type {}, known are 1 to 6", id, type)};
   if (type == static_cast<uint64_t>(TokenType::kByte)) {
     const auto byte = parse_byte_token(text);
-    if (!byte) return Error{fmt::format("byte piece {} is '{}', not <0x00> to <0xFF>", id, text.substr(0, 64))};
+    if (!byte) return Error{fmt::format("byte piece {} is '{}', not <0x00> to <0xFF>", id, shown(text))};
     text.assign(1, static_cast<char>(*byte));
   }
   spec.tokens.push_back(std::move(text));

@@ -93,7 +93,7 @@ Result<SplitRegex> SplitRegex::compile(std::string_view expression) {
   // Character class intersections of Oniguruma mean something else to PCRE2: refuse them, rather than cut in other
   // places.
   if (expression.find("&&") != std::string_view::npos)
-    return Error{fmt::format("expression '{}' intersects classes (&&): not supported", expression)};
+    return Error{fmt::format("expression '{}' intersects classes (&&): not supported", shown(expression))};
   const std::string translated = translate(expression);
   auto code = std::make_shared<Code>();
   code->expression = expression;
@@ -106,7 +106,7 @@ Result<SplitRegex> SplitRegex::compile(std::string_view expression) {
                              PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &error, &at, context);
   pcre2_compile_context_free(context);
   if (code->code == nullptr)
-    return Error{fmt::format("expression '{}': {} at byte {}", expression, pcre2_message(error), at)};
+    return Error{fmt::format("expression '{}': {} at byte {}", shown(expression), pcre2_message(error), at)};
   pcre2_jit_compile(code->code, PCRE2_JIT_COMPLETE);  // without machine code the interpreter runs: slower, same result
   return SplitRegex(std::move(code));
 }
@@ -147,7 +147,7 @@ Status SplitRegex::find_all(std::string_view text, std::vector<ByteRange>& match
         continue;
       }
       if (count < 0) {
-        return Error{fmt::format("expression '{}' gave up at byte {} of {}: {}", code_->expression, begin + at,
+        return Error{fmt::format("expression '{}' gave up at byte {} of {}: {}", shown(code_->expression), begin + at,
                                  text.size(), pcre2_message(count))};
       }
       const PCRE2_SIZE* range = pcre2_get_ovector_pointer(data.get());

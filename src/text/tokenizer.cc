@@ -86,7 +86,8 @@ struct Found {
 
 struct Tokenizer::Tables {
   TokenizerSpec spec;
-  std::vector<std::string> printed;
+  std::vector<std::string> printed;  // of tokens with U+2581, blanks restored
+  std::vector<uint32_t> printed_at;  // by token: its place in printed, or kNotFound; empty if there are none
   std::vector<bool> added;
   std::vector<bool> cuts;                    // of these, the ones in raw_added
   std::vector<AddedToken> sorted_added;      // the PrefixSets' values index this
@@ -147,10 +148,13 @@ Status Tokenizer::Tables::build_added() {
 }
 
 void Tokenizer::Tables::build_printed() {
-  printed.reserve(spec.tokens.size());
+  if (!spec.restore_spaces) return;
   for (size_t i = 0; i < spec.tokens.size(); ++i) {
-    const bool restore = spec.restore_spaces && !is_special_type(spec.types[i]) && spec.types[i] != TokenType::kByte;
-    printed.push_back(restore ? with_spaces_restored(spec.tokens[i]) : spec.tokens[i]);
+    if (is_special_type(spec.types[i]) || spec.types[i] == TokenType::kByte) continue;
+    if (spec.tokens[i].find(kMetaspace) == std::string::npos) continue;
+    if (printed_at.empty()) printed_at.assign(spec.tokens.size(), kNotFound);
+    printed_at[i] = static_cast<uint32_t>(printed.size());
+    printed.push_back(with_spaces_restored(spec.tokens[i]));
   }
 }
 
@@ -372,7 +376,9 @@ const TokenizerSpec& Tokenizer::spec() const {
 
 std::string_view Tokenizer::token_bytes(int32_t id) const {
   SLUICE_CHECK(id >= 0 && static_cast<size_t>(id) < vocabulary_size());
-  return tables_->printed[static_cast<size_t>(id)];
+  const auto i = static_cast<size_t>(id);
+  const uint32_t at = tables_->printed_at.empty() ? kNotFound : tables_->printed_at[i];
+  return at == kNotFound ? tables_->spec.tokens[i] : tables_->printed[at];
 }
 
 TokenType Tokenizer::type(int32_t id) const {

@@ -12,6 +12,7 @@
 #include "base/limits.h"
 #include "text/byte_alphabet.h"
 #include "text/splitters.h"
+#include "text/utf8.h"
 
 namespace sluice::text {
 namespace {
@@ -62,7 +63,7 @@ const PreTokenizerName& pre_tokenizer_named(std::string_view name, std::vector<s
   };
   const auto found = named(name);
   if (found != table.end()) return *found;
-  notes.push_back(fmt::format("pre-tokenizer '{}' is unknown; 'default' is used", name.substr(0, 64)));
+  notes.push_back(fmt::format("pre-tokenizer '{}' is unknown; 'default' is used", shown(name)));
   return *named("default");
 }
 
@@ -146,7 +147,7 @@ Status read_merges(const std::vector<std::string>& merges, TokenizerSpec& spec) 
     const std::string_view merge = merges[i];
     const size_t blank = merge.find(' ', 1);
     if (blank == std::string_view::npos || blank + 1 == merge.size()) {
-      return Error{fmt::format("merge {} is '{}', not two parts with a blank between", i, merge.substr(0, 64))};
+      return Error{fmt::format("merge {} is '{}', not two parts with a blank between", i, shown(merge))};
     }
     spec.merges.push_back({symbol(merge.substr(0, blank)), symbol(merge.substr(blank + 1))});
   }
@@ -215,8 +216,7 @@ Result<TokenizerSpec> sentencepiece_spec(GgufTokenizerFields& fields, ModelKind 
   for (size_t i = 0; i < spec.tokens.size(); ++i) {
     if (spec.types[i] != TokenType::kByte) continue;
     const auto byte = parse_byte_token(spec.tokens[i]);
-    if (!byte)
-      return Error{fmt::format("byte token {} is '{}', not <0x00> to <0xFF>", i, spec.tokens[i].substr(0, 64))};
+    if (!byte) return Error{fmt::format("byte token {} is '{}', not <0x00> to <0xFF>", i, shown(spec.tokens[i]))};
     spec.tokens[i].assign(1, static_cast<char>(*byte));
     spec.byte_fallback = true;
   }
@@ -263,8 +263,8 @@ Result<TokenizerSpec> spec_from_gguf(GgufTokenizerFields fields) {
     if (fields.model == "gpt2") return byte_level_spec(fields);
     if (fields.model == "llama") return sentencepiece_spec(fields, ModelKind::kSentencePieceBpe);
     if (fields.model == "t5") return sentencepiece_spec(fields, ModelKind::kUnigram);
-    return Error{fmt::format("tokenizer.ggml.model '{}' is not supported; known are llama, gpt2, t5",
-                             fields.model.substr(0, 64))};
+    return Error{
+        fmt::format("tokenizer.ggml.model '{}' is not supported; known are llama, gpt2, t5", shown(fields.model))};
   };
   SLUICE_TRY(TokenizerSpec spec, make());
   spec.chat_templates = std::move(fields.chat_templates);

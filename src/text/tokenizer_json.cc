@@ -13,6 +13,7 @@
 #include "text/byte_alphabet.h"
 #include "text/tokenizer_gguf.h"
 #include "text/tokenizer_json_steps.h"
+#include "text/utf8.h"
 
 namespace sluice::text {
 namespace {
@@ -46,8 +47,8 @@ Result<std::vector<Entry>> read_vocabulary_entries(const Json& vocab, TokenizerS
     if (!vocab.is_object()) return Error{"tokenizer.json: model.vocab is no object"};
     for (const auto& [text, id] : vocab.items()) {
       if (!is_id(id))
-        return Error{fmt::format("tokenizer.json: the id of '{}' is no number below {}", text.substr(0, 64),
-                                 limits::kVocabularyMax)};
+        return Error{
+            fmt::format("tokenizer.json: the id of '{}' is no number below {}", shown(text), limits::kVocabularyMax)};
       entries.push_back({text, id.get<uint64_t>()});
     }
     return entries;
@@ -161,7 +162,7 @@ Status read_kind(const Json& tokenizer, const Json& model, TokenizerSpec& spec) 
     spec.kind = ModelKind::kUnigram;
   } else {
     return Error{
-        fmt::format("tokenizer.json: model type '{}' is not supported; known are BPE and Unigram", type.substr(0, 64))};
+        fmt::format("tokenizer.json: model type '{}' is not supported; known are BPE and Unigram", shown(type))};
   }
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     if (!json_text(model, key, "").empty()) return Error{fmt::format("tokenizer.json: model.{} is not supported", key)};

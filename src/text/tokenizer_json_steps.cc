@@ -10,6 +10,7 @@
 
 #include "base/limits.h"
 #include "text/splitters.h"
+#include "text/utf8.h"
 
 namespace sluice::text {
 namespace {
@@ -122,7 +123,7 @@ Status read_normalizer_step(const Json& step, TokenizerSpec& spec) {
     out.push_back(replace_step(
         R"([\x{9}\x{a}\x{c}\x{d}\x{1680}\x{200b}-\x{200f}\x{2028}\x{2029}\x{2581}\x{feff}\x{fffd}])", true, " "));
   } else if (type != "ByteLevel") {
-    return Error{fmt::format("tokenizer.json: normalizer '{}' is not supported", type.substr(0, 64))};
+    return Error{fmt::format("tokenizer.json: normalizer '{}' is not supported", shown(type))};
   }
   return {};
 }
@@ -134,7 +135,7 @@ Result<SplitBehavior> read_behavior(const Json& step, std::string_view otherwise
   if (name == "MergedWithPrevious") return SplitBehavior::kMergedWithPrevious;
   if (name == "MergedWithNext") return SplitBehavior::kMergedWithNext;
   if (name == "Contiguous") return SplitBehavior::kContiguous;
-  return Error{fmt::format("tokenizer.json: split behavior '{}' is unknown", name.substr(0, 64))};
+  return Error{fmt::format("tokenizer.json: split behavior '{}' is unknown", shown(name))};
 }
 
 void add_split(std::string_view regex, SplitBehavior behavior, bool invert, TokenizerSpec& spec) {
@@ -153,7 +154,7 @@ Status read_metaspace(const Json& step, TokenizerSpec& spec) {
   else if (scheme == "first")
     made.prefix = SpacePrefix::kFirst;
   else if (scheme != "never")
-    return Error{fmt::format("tokenizer.json: prepend_scheme '{}' is unknown", scheme.substr(0, 64))};
+    return Error{fmt::format("tokenizer.json: prepend_scheme '{}' is unknown", shown(scheme))};
   spec.pre_tokenizer.push_back(std::move(made));
   return {};
 }
@@ -184,7 +185,7 @@ Status read_pre_tokenizer_step(const Json& step, TokenizerSpec& spec) {
   } else if (type == "WhitespaceSplit") {
     add_split(R"(\s)", SplitBehavior::kRemoved, false, spec);
   } else {
-    return Error{fmt::format("tokenizer.json: pre_tokenizer '{}' is not supported", type.substr(0, 64))};
+    return Error{fmt::format("tokenizer.json: pre_tokenizer '{}' is not supported", shown(type))};
   }
   return {};
 }
@@ -192,11 +193,10 @@ Status read_pre_tokenizer_step(const Json& step, TokenizerSpec& spec) {
 // The ids of a special token as TemplateProcessing lists them: special_tokens[name].ids.
 Status append_special(const Json& processor, const std::string& name, std::vector<int32_t>& out) {
   const Json& ids = json_member(json_member(json_member(processor, "special_tokens"), name.c_str()), "ids");
-  if (!ids.is_array())
-    return Error{fmt::format("tokenizer.json: post_processor names '{}' without ids", name.substr(0, 64))};
+  if (!ids.is_array()) return Error{fmt::format("tokenizer.json: post_processor names '{}' without ids", shown(name))};
   for (const Json& id : ids) {
     if (!id.is_number_unsigned() || id.get<uint64_t>() >= limits::kVocabularyMax) {
-      return Error{fmt::format("tokenizer.json: an id of post_processor's '{}' is no token id", name.substr(0, 64))};
+      return Error{fmt::format("tokenizer.json: an id of post_processor's '{}' is no token id", shown(name))};
     }
     out.push_back(static_cast<int32_t>(id.get<uint64_t>()));
   }
@@ -234,7 +234,7 @@ Status read_post_step(const Json& step, TokenizerSpec& spec) {
     return append_pair(json_member(step, "sep"), spec.suffix_ids);
   }
   if (type == "ByteLevel") return {};
-  return Error{fmt::format("tokenizer.json: post_processor '{}' is not supported", type.substr(0, 64))};
+  return Error{fmt::format("tokenizer.json: post_processor '{}' is not supported", shown(type))};
 }
 
 Status read_decoder_step(const Json& step, TokenizerSpec& spec) {
@@ -244,7 +244,7 @@ Status read_decoder_step(const Json& step, TokenizerSpec& spec) {
     if (pattern.text == kMetaspace && json_text(step, "content", "") == " ") {
       spec.restore_spaces = true;
     } else {
-      spec.notes.push_back(fmt::format("the decoder's Replace of '{}' is not done", pattern.text.substr(0, 64)));
+      spec.notes.push_back(fmt::format("the decoder's Replace of '{}' is not done", shown(pattern.text)));
     }
   } else if (type == "Metaspace") {
     spec.restore_spaces = true;
@@ -256,7 +256,7 @@ Status read_decoder_step(const Json& step, TokenizerSpec& spec) {
     spec.strip_leading_space =
         json_text(step, "content", "") == " " && start.is_number_unsigned() && start.get<uint64_t>() > 0;
   } else if (type != "ByteFallback" && type != "Fuse" && type != "ByteLevel") {
-    return Error{fmt::format("tokenizer.json: decoder '{}' is not supported", type.substr(0, 64))};
+    return Error{fmt::format("tokenizer.json: decoder '{}' is not supported", shown(type))};
   }
   return {};
 }

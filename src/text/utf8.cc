@@ -99,4 +99,16 @@ void append_valid_utf8(std::string& out, std::string_view text) {
   }
 }
 
+std::string shown(std::string_view text) {
+  constexpr size_t kMost = 64;
+  std::string out;
+  if (text.size() <= kMost) {
+    append_valid_utf8(out, text);
+    return out;
+  }
+  text = text.substr(0, kMost);
+  append_valid_utf8(out, text.substr(0, kMost - unfinished_utf8_bytes(text)));
+  return out + "...";
+}
+
 }  // namespace sluice::text

@@ -44,4 +44,7 @@ size_t unfinished_utf8_bytes(std::string_view text);
 // Appends `text` with every invalid sequence replaced by U+FFFD.
 void append_valid_utf8(std::string& out, std::string_view text);
 
+// The beginning of a text from a file, fit for an error message: at most 64 bytes, valid UTF-8.
+std::string shown(std::string_view text);
+
 }  // namespace sluice::text

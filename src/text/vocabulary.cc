@@ -22,6 +22,7 @@ namespace {
 constexpr std::string_view kMetaspace = "\xE2\x96\x81";
 // SentencePiece's penalty for a character outside the vocabulary.
 constexpr double kUnknownPenalty = 10;
+static_assert(kNotFound == kNoSymbol);
 constexpr size_t kCacheSlots = 1u << 12;
 
 bool is_mergeable(TokenType type) {
@@ -35,12 +36,6 @@ bool has_inner_metaspace(std::string_view text) {
     if (at > 0 && !text.substr(0, at).ends_with(kMetaspace)) return true;
   }
   return false;
-}
-
-uint64_t hash_of(std::string_view text) {
-  uint64_t h = 0xCBF29CE484222325ull ^ text.size();
-  for (const char c : text) h = (h ^ static_cast<uint8_t>(c)) * 0x100000001B3ull;
-  return h ^ (h >> 31);
 }
 
 float sound_score(float score) {
@@ -70,7 +65,6 @@ Result<std::unique_ptr<const Vocabulary>> Vocabulary::create(const TokenizerSpec
 void Vocabulary::index_tokens() {
   byte_ids_.fill(-1);
   byte_symbols_.fill(kNoSymbol);
-  symbols_.reserve(spec_.tokens.size() + spec_.extra_symbols.size());
   words_are_separate_ = true;
   // Normal tokens win over others of the same text; of two normal ones the later does, as in GGUF's own reader.
   for (const bool normal : {false, true}) {
@@ -79,23 +73,23 @@ void Vocabulary::index_tokens() {
       const std::string& text = spec_.tokens[i];
       if (type == TokenType::kByte && normal) byte_ids_[static_cast<uint8_t>(text[0])] = static_cast<int32_t>(i);
       if (!is_mergeable(type) || (type == TokenType::kNormal) != normal || text.empty()) continue;
-      symbols_[text] = static_cast<uint32_t>(i);
+      index_.put(text, static_cast<uint32_t>(i), [this](uint32_t n) { return text_of(n); });
       if (words_are_separate_ && has_inner_metaspace(text)) words_are_separate_ = false;
     }
   }
   for (size_t b = 0; b < 256; ++b) {
     const char byte = static_cast<char>(b);
-    const auto found = symbols_.find(std::string_view(&byte, 1));
-    if (found == symbols_.end()) continue;
-    byte_symbols_[b] = found->second;
-    if (spec_.kind == ModelKind::kByteLevelBpe) byte_ids_[b] = static_cast<int32_t>(found->second);
+    byte_symbols_[b] = lookup(std::string_view(&byte, 1));
+    if (spec_.kind == ModelKind::kByteLevelBpe && byte_symbols_[b] != kNoSymbol) {
+      byte_ids_[b] = static_cast<int32_t>(byte_symbols_[b]);
+    }
   }
 }
 
 // The symbol of a text: a token if ordinary text may become it, else one outside the vocabulary, made on first use.
 Result<uint32_t> Vocabulary::symbol(std::string_view text) {
-  const auto found = symbols_.find(text);
-  if (found != symbols_.end()) return found->second;
+  const uint32_t known = lookup(text);
+  if (known != kNotFound) return known;
   extra_bytes_ += text.size();
   if (extra_bytes_ > limits::kExtraSymbolBytesMax) {
     return Error{
@@ -103,24 +97,33 @@ Result<uint32_t> Vocabulary::symbol(std::string_view text) {
   }
   const auto id = static_cast<uint32_t>(spec_.tokens.size() + extra_.size());
   extra_.emplace_back(text);
-  symbols_.emplace(extra_.back(), id);
+  index_.put(extra_.back(), id, [this](uint32_t n) { return text_of(n); });
   return id;
 }
 
 Status Vocabulary::build_ranked_merges() {
   const size_t tokens = spec_.tokens.size();
-  const auto text_of = [&](uint32_t i) -> const std::string& {
+  const auto given_text = [&](uint32_t i) -> const std::string& {
     return i < tokens ? spec_.tokens[i] : spec_.extra_symbols[i - tokens];
   };
+  // The symbol that a merge's part is in a text: another one than the file's if that is a control token of the same
+  // spelling.
+  std::vector<uint32_t> known(tokens + spec_.extra_symbols.size(), kNoSymbol);
+  const auto part = [&](uint32_t i) -> Result<uint32_t> {
+    if (known[i] == kNoSymbol) {
+      SLUICE_TRY(known[i], symbol(given_text(i)));
+    }
+    return known[i];
+  };
   merges_ = MergeTable(spec_.merges.size());
+  std::string joined;
   for (size_t rank = 0; rank < spec_.merges.size(); ++rank) {
     const Merge& merge = spec_.merges[rank];
-    const std::string& left_text = text_of(merge.left);
-    const std::string& right_text = text_of(merge.right);
-    if (left_text.empty() || right_text.empty()) continue;
-    SLUICE_TRY(const uint32_t left, symbol(left_text));
-    SLUICE_TRY(const uint32_t right, symbol(right_text));
-    const std::string joined = left_text + right_text;
+    if (given_text(merge.left).empty() || given_text(merge.right).empty()) continue;
+    SLUICE_TRY(const uint32_t left, part(merge.left));
+    SLUICE_TRY(const uint32_t right, part(merge.right));
+    joined = given_text(merge.left);
+    joined += given_text(merge.right);
     if (words_are_separate_ && has_inner_metaspace(joined)) words_are_separate_ = false;
     SLUICE_TRY(const uint32_t result, symbol(joined));
     merges_.insert(left, right, {static_cast<uint32_t>(rank), result});
@@ -128,8 +131,7 @@ Status Vocabulary::build_ranked_merges() {
   if (spec_.kind != ModelKind::kByteLevelBpe) return {};
   for (size_t b = 0; b < 256; ++b) {
     const char byte = static_cast<char>(b);
-    const auto found = symbols_.find(std::string_view(&byte, 1));
-    if (found != symbols_.end()) byte_symbols_[b] = found->second;
+    byte_symbols_[b] = lookup(std::string_view(&byte, 1));
   }
   return {};
 }
@@ -141,7 +143,7 @@ Status Vocabulary::build_scored_merges() {
   size_t cuts = 0;
   for (uint32_t i = 0; i < spec_.tokens.size(); ++i) {
     const std::string& text = spec_.tokens[i];
-    if (!is_mergeable(spec_.types[i]) || text.empty() || symbols_.at(text) != i) continue;
+    if (!is_mergeable(spec_.types[i]) || text.empty() || lookup(text) != i) continue;
     if (text.size() > limits::kScoredPieceBytesMax) {
       if (spec_.types[i] == TokenType::kUserDefined) continue;
       return Error{fmt::format("token {} has {} bytes, limit {} where merges go by score", i, text.size(),
@@ -167,8 +169,8 @@ Status Vocabulary::build_scored_merges() {
     for (size_t at = first_bytes; at < text.size(); at += decode_utf8(text, at).bytes) {
       // A part is a token or a single character, which stands in a text even if it is no token.
       const auto part = [&](std::string_view p) -> Result<uint32_t> {
-        const auto known = symbols_.find(p);
-        if (known != symbols_.end()) return known->second;
+        const uint32_t known = lookup(p);
+        if (known != kNotFound) return known;
         if (decode_utf8(p, 0).bytes == p.size()) return symbol(p);
         return kNoSymbol;
       };
@@ -199,9 +201,9 @@ void Vocabulary::build_unigram() {
 }
 
 std::optional<uint32_t> Vocabulary::find(std::string_view text) const {
-  const auto found = symbols_.find(text);
-  if (found == symbols_.end() || found->second >= spec_.tokens.size()) return std::nullopt;
-  return found->second;
+  const uint32_t found = lookup(text);
+  if (found == kNotFound || found >= spec_.tokens.size()) return std::nullopt;
+  return found;
 }
 
 Status Vocabulary::encode(std::string_view piece, PieceScratch& scratch, std::vector<int32_t>& out) const {
@@ -286,8 +288,7 @@ void Vocabulary::encode_characters(std::string_view piece, PieceScratch& scratch
     if (bytes == 1) {
       symbols.push_back(byte_symbols_[static_cast<uint8_t>(character[0])]);
     } else {
-      const auto found = symbols_.find(character);
-      symbols.push_back(found == symbols_.end() ? kNoSymbol : found->second);
+      symbols.push_back(lookup(character));
     }
     if (symbols.back() == kNoSymbol) scratch.unknown.push_back(character);
   }

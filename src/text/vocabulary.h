@@ -16,6 +16,7 @@
 #include "base/result.h"
 #include "text/merges.h"
 #include "text/prefix_set.h"
+#include "text/symbol_index.h"
 #include "text/tokenizer_spec.h"
 
 namespace sluice::text {
@@ -55,7 +56,17 @@ class Vocabulary {
   bool words_are_separate() const { return words_are_separate_; }
 
  private:
-  explicit Vocabulary(const TokenizerSpec& spec) : spec_(spec) {}
+  explicit Vocabulary(const TokenizerSpec& spec)
+      : spec_(spec), index_(spec.tokens.size() + spec.extra_symbols.size() + spec.merges.size() / 8) {}
+
+  // The symbol of a text, or kNotFound.
+  uint32_t lookup(std::string_view text) const {
+    return index_.find(text, [this](uint32_t s) { return text_of(s); });
+  }
+  std::string_view text_of(uint32_t symbol) const {
+    const size_t tokens = spec_.tokens.size();
+    return symbol < tokens ? spec_.tokens[symbol] : extra_[symbol - tokens];
+  }
 
   void index_tokens();
   Status build_ranked_merges();
@@ -70,7 +81,7 @@ class Vocabulary {
   void emit_unknown_character(std::string_view character, std::vector<int32_t>& out) const;
 
   const TokenizerSpec& spec_;
-  std::unordered_map<std::string_view, uint32_t> symbols_;  // mergeable tokens and extra symbols by text
+  SymbolIndex index_;              // mergeable tokens and extra symbols by text
   std::deque<std::string> extra_;  // texts of symbols from tokens.size() on; a deque keeps them in place
   size_t extra_bytes_ = 0;
   MergeTable merges_{0};
