@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 
@@ -62,6 +63,37 @@ TEST(Registry, AnUnknownFamilyIsNamedWithTheSupportedOnes) {
 TEST(Config, AMissingOrSillyFieldIsNamedWithItsValue) {
   const Config config(Format::kHuggingFace, {{"model_type", "llama"}, {"hidden_size", -3}}, nullptr);
   EXPECT_NE(build(config).error().message.find("hidden_size is -3"), std::string::npos);
+}
+
+// Gemma 3 4B as published: a part of a larger model, with most fields left to the class's defaults. The sum is the release's 4,300,079,472 parameters
+// without its vision tower (416,866,032) and projector (2,950,272).
+TEST(Config, ANestedTextConfigTakesItsFamilysDefaults) {
+  const nlohmann::json fields = {
+      {"model_type", "gemma3"},
+      {"text_config", {{"hidden_size", 2560}, {"intermediate_size", 10240}, {"model_type", "gemma3_text"}, {"num_hidden_layers", 34},
+                       {"rope_scaling", {{"factor", 8.0}, {"rope_type", "linear"}}}, {"sliding_window", 1024}}}};
+  const auto has = [](std::string_view name) { return name == "language_model.model.embed_tokens.weight"; };
+  const Result<program::Program> program = build(Config(Format::kHuggingFace, fields, has));
+  ASSERT_TRUE(program.ok()) << program.error().message;
+  EXPECT_EQ(program->facts.params_total, 3880263168u);
+  const bool stem = std::any_of(program->values.begin(), program->values.end(), [](const program::Value& value) {
+    return !value.sources.empty() && value.sources[0] == "language_model.model.layers.33.self_attn.q_norm.weight";
+  });
+  EXPECT_TRUE(stem) << "names do not begin with the language model's stem";
+}
+
+// Mixtral files of 2023 hold one GGUF tensor an expert.
+TEST(Mixtral, OldGgufFilesHaveOneTensorAnExpert) {
+  const nlohmann::json fields = {{"general.architecture", "llama"}, {"llama.block_count", 1}, {"llama.embedding_length", 16},
+                                 {"llama.feed_forward_length", 8}, {"llama.attention.head_count", 2}, {"llama.vocab_size", 32},
+                                 {"llama.expert_count", 3}, {"llama.expert_used_count", 2}};
+  const auto has = [](std::string_view name) { return name.ends_with(".0.weight"); };
+  const Result<program::Program> program = build(Config(Format::kGguf, fields, has));
+  ASSERT_TRUE(program.ok()) << program.error().message;
+  EXPECT_EQ(program->facts.family, "mixtral");
+  const std::vector<std::string> experts = {"blk.0.ffn_up.0.weight", "blk.0.ffn_up.1.weight", "blk.0.ffn_up.2.weight"};
+  const bool found = std::any_of(program->values.begin(), program->values.end(), [&](const program::Value& value) { return value.sources == experts; });
+  EXPECT_TRUE(found);
 }
 
 }  // namespace
