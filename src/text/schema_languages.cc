@@ -256,11 +256,15 @@ Result<CharDfa> multiple_language(const Decimal& divisor, Allowance& allowance) 
   return explore(0, step, accept, allowance);
 }
 
+// With a point at most 15 significant digits: so many survive a double, so a reader's value keeps its side of every bound and its fraction.
 Result<CharDfa> number_texts(Allowance& allowance) {
-  const std::string most = std::to_string(limits::kConstraintNumberDigitsMax - 1);
-  const std::string above_one = "[1-9][0-9]{0," + most + "}(\\.[0-9][0-9]{0," + most + "})?";
-  const std::string below_one = "0\\.[0-9]{0," + most + "}[1-9]0{0,3}";
-  return compile_regex("-?" + above_one + "|-?" + below_one + "|0(\\.0{1,4})?", RegexMatch::kWhole, allowance);
+  constexpr uint32_t kDoubleDigits = 15;
+  std::string pattern =
+      "0(\\.0{1,4})?|-?0\\.0{0,12}[1-9][0-9]{0,14}|-?[1-9][0-9]{0," + std::to_string(limits::kConstraintNumberDigitsMax - 1) + "}";
+  for (uint32_t whole = 1; whole < kDoubleDigits; ++whole) {
+    pattern += "|-?[1-9][0-9]{" + std::to_string(whole - 1) + "}\\.[0-9]{1," + std::to_string(kDoubleDigits - whole) + "}";
+  }
+  return compile_regex(pattern, RegexMatch::kWhole, allowance);
 }
 
 Result<CharDfa> integer_values(Allowance& allowance) { return compile_regex("[^.]*(\\.0*)?", RegexMatch::kWhole, allowance); }
