@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 
 #include "base/limits.h"
+#include "cli/verb_lpu.h"
 
 namespace sluice::cli {
 namespace {
@@ -58,6 +59,18 @@ void add_tokenize(CLI::App& app, TokenizeOptions& o, const char* what) {
   app.add_flag("--add-special", o.add_special, "Add the tokenizer's own special tokens around the text");
   add_json(app, o.json);
   add_unused(app);
+}
+
+void add_lpu(CLI::App& app, LpuOptions& o) {
+  app.add_option("model", o.model, "GGUF file, Hugging Face folder or a config.json alone")->required();
+  app.add_option("--chip", o.chips, "Chip file (lpu/chips/*.json); several, separated by commas, are compared")->delimiter(',')->required();
+  app.add_option("--chips", o.count, "How many chips, or auto: as few as hold it")->capture_default_str();
+  app.add_option("--context", o.context, "Tokens of context a user")->capture_default_str()->check(CLI::Range(uint64_t{1}, limits::kContextTokensMax));
+  app.add_option("--users", o.users, "Conversations held at once")->capture_default_str()->check(CLI::Range(1, 1000000));
+  app.add_option("--bits", o.bits, "Bits of a matrix weight")->capture_default_str()->check(CLI::IsMember({8, 16}));
+  app.add_option("--split", o.split_max, "Chips that may share a layer (default: no limit)")->check(CLI::PositiveNumber);
+  app.add_option("--stages", o.stages, "Stages of the pipeline (default: searched)")->check(CLI::PositiveNumber);
+  add_json(app, o.json);
 }
 
 }  // namespace
@@ -153,6 +166,23 @@ int main_with(int argc, const char* const* argv) {
   synth_app->add_option("-o,--out", synth_options.out, "File to write")->required();
   synth_app->add_option("--seed", synth_options.seed, "Seed of the weights")->capture_default_str();
   synth_app->callback([&] { status = synth(synth_options); });
+
+  LpuOptions lpu_options;
+  CLI::App* lpu_app = app.add_subcommand("lpu", "Predict a model on chips that hold it in SRAM");
+  lpu_app->require_subcommand(1);
+  CLI::App* lpu_plan = lpu_app->add_subcommand("plan", "Chips, memory by purpose and the longest context");
+  add_lpu(*lpu_plan, lpu_options);
+  lpu_plan->callback([&] {
+    lpu_options.plan_only = true;
+    status = lpu(lpu_options);
+  });
+  CLI::App* lpu_simulate = lpu_app->add_subcommand("simulate", "Schedule one decode step in cycles: latency, rates, energy");
+  add_lpu(*lpu_simulate, lpu_options);
+  lpu_simulate->add_option("--csv", lpu_options.csv, "Write the schedule, a line a slot");
+  lpu_simulate->add_option("--trace", lpu_options.trace, "Write Chrome trace-event JSON (opens in Perfetto)");
+  lpu_simulate->add_option("--svg", lpu_options.svg, "Write the units over time");
+  lpu_simulate->add_option("--report", lpu_options.report, "Write one HTML page with all of it");
+  lpu_simulate->callback([&] { status = lpu(lpu_options); });
 
   try {
     app.parse(argc, argv);

@@ -1,0 +1,32 @@
+// What a schedule says: latency, rates, chips, bytes by purpose, energy, the longest context; and a roofline of the same work on the same chips.
+// Energy and rates are always of a stated number of users in flight. Text forms of it: export.h.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "lpu/schedule.h"
+
+namespace sluice::lpu {
+
+struct Report {
+  std::string chip, model;
+  uint64_t chips = 0, stages = 0;
+  uint64_t context = 0, users = 0, in_flight = 0;  // users whose tokens are in the pipeline at one time
+  double latency_s = 0;
+  double user_tokens_per_s = 0;
+  double total_tokens_per_s = 0;
+  double energy_j = 0, idle_j = 0;  // per token at `in_flight`; idle is part of energy
+  double weights = 0, kv = 0, state = 0, activations = 0, capacity = 0;  // bytes, all chips
+  double utilisation[kUnitCount] = {};  // mean over chips at that rate
+  double roofline_s = 0;  // the larger of bytes and operations over all chips at once
+};
+
+Report report_of(const Workload& work, const Schedule& schedule, const Chip& chip);
+// A roofline chip file: op by op, and chips as needed (0) or given.
+Report roofline_report(const Workload& work, const Chip& chip, uint64_t chips);
+
+// The longest context, a power of two times 1024 up to `limit`, that `fits`; 0: none.
+uint64_t longest_context(uint64_t limit, const std::function<bool(uint64_t)>& fits);
+
+}  // namespace sluice::lpu

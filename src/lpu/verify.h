@@ -1,0 +1,18 @@
+// Proves of a schedule what the hardware does not arbitrate: no two users of a unit or of the links in one cycle, no value read before it is there, no
+// SRAM byte with two owners. Independent of how the schedule was made. One test a rule breaks a schedule on purpose (verify_test.cc).
+#pragma once
+
+#include "lpu/schedule.h"
+
+namespace sluice::lpu {
+
+// The rules, as the messages begin:
+//   unit: two slots of a stage's matrix or vector unit overlap       link: two slots of its links overlap
+//   order: a slot starts before one of its inputs is ready            place: a slot reads a value of another stage
+//   flight: a transfer arrives sooner than its hops take              feed: the matrix unit is fed faster than the SRAM gives
+//   streams: more stream registers in use than there are              capacity: a region ends beyond the SRAM
+//   overlap: two values (or a value and weights) share bytes while both live
+//   missing: an op has no slot, or a value has no writer
+Status verify(const Schedule& schedule, const Workload& work, const Chip& chip);
+
+}  // namespace sluice::lpu

@@ -1,0 +1,70 @@
+// What a chip has to do for one step of a program, op by op: sizes, bytes by purpose, who reads whom. No chip and no cycles here: schedule.h adds both.
+// Experts: every chip of a group holds its share of every expert, so whichever ones the router picks, a token's slots take the same cycles on all chips.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "program/program.h"
+
+namespace sluice::lpu {
+
+enum class Kind : uint8_t {
+  kMatmul,     // `count` matrices [n, k] of which `uses` are multiplied with m rows each
+  kAttention,  // m rows a KV head against `context` keys of k and values of n dimensions, `count` KV heads
+  kLocal,      // element by element (or channel by channel): each chip on its own share
+};
+
+inline constexpr uint32_t kNone = UINT32_MAX;
+
+struct Work {
+  std::string label;  // "blk.3.moe"
+  std::string name;   // "moe_matmul"
+  Kind kind = Kind::kLocal;
+  uint32_t layer = 0;
+  uint64_t m = 1, n = 0, k = 0, count = 1, uses = 1;
+  uint64_t context = 0;
+  uint64_t weight_bytes = 0;  // resident; a weight that two ops share counts at the first
+  uint64_t kv_bytes = 0;      // resident, all users
+  uint64_t state_bytes = 0;   // resident, all users
+  uint64_t state_traffic = 0; // read and written by a step
+  uint64_t macs = 0;
+  uint64_t read_bytes = 0;    // weights and KV that a step reads
+  uint64_t vector_ops = 0;
+  bool whole = false;         // reads all of its input on every chip, and gives all of its output there (the router's choice)
+  std::vector<uint32_t> reads, writes;
+  std::vector<uint32_t> gathers;  // of `reads`: needed whole on every chip, whatever the op does with the others
+};
+
+struct Workload {
+  std::string name;
+  uint64_t layers = 1;
+  int bits = 8;  // of the matrices
+  uint64_t context = 0, users = 1;
+  uint64_t params_total = 0, params_active = 0;
+  std::vector<Work> ops;
+  std::vector<uint64_t> elements;  // of each value, over all rows of the step
+
+  uint64_t weight_bytes() const;
+  uint64_t kv_bytes() const;
+  uint64_t state_bytes() const;
+  uint64_t macs() const;
+  uint64_t read_bytes() const;
+};
+
+struct WorkOptions {
+  int bits = 8;            // matrices; vectors are 16 bits
+  uint64_t context = 4096;  // tokens before this one, each user
+  uint64_t users = 1;
+};
+
+// One decode step: one token of one user at the end of its context.
+Workload workload_of(const program::Program& program, const WorkOptions& options);
+
+struct EncoderShape {
+  uint64_t layers, hidden, inner, heads, tokens;
+};
+Workload encoder_workload(const EncoderShape& shape, int bits);
+
+}  // namespace sluice::lpu
