@@ -146,8 +146,9 @@ TEST(Row7, Llama2OfSeventyBillion) {
   SLUICE_NEED(program);
   const Workload work = workload_of(program, {.bits = 8, .context = 1536, .users = 1});
   EXPECT_EQ(std::ceil(static_cast<double>(work.params_total) / v1.sram_bytes), 300);
-  const Result<Schedule> s = make_schedule(work, v1, kFitted, {.chips = 576, .split_max = 8});  // layers split inside a node, as sold
+  const Result<Schedule> s = make_schedule(work, v1, kFitted, {.chips = 576});
   ASSERT_TRUE(s.ok()) << s.error().message;
+  EXPECT_EQ(s->chips(), 576);
   const double rate = report_of(work, *s, v1).user_tokens_per_s;
   EXPECT_GE(rate, 300);
   EXPECT_LE(rate, 600);
