@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include <nlohmann/json.hpp>
+
 #include "text/template_eval.h"
 #include "text/template_parser.h"
 

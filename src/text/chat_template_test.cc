@@ -212,6 +212,9 @@ TEST(ChatTemplate, K7EveryBudgetEndsARender) {
   EXPECT_TRUE(has(render_error("{% set s = 'a' * 1000000 %}{% for i in range(100) %}{{ s }}{% endfor %}"), "writes more than"));
   EXPECT_TRUE(has(render_error(std::string((1 << 20) + 1, 'x')), "1048577 bytes, the limit is 1048576"));
   EXPECT_TRUE(has(render_error("{{ 9223372036854775807 + 1 }}"), "64 bits"));
+  EXPECT_TRUE(has(render_error("{{ 9223372036854775807|round(-1) }}"), "64 bits"));
+  EXPECT_EQ(render_error("{{ 'a b'.split(none, -9223372036854775807 - 1)|length }}{{ '-5'.zfill(-9223372036854775807 - 1) }}"), "rendered: 2-5");
+  EXPECT_TRUE(has(render_error("{{ range(0, 2**60)[::2**60][::9][::9][::9] }}"), "beyond the limit"));
   RenderOptions small = oracle_options();
   small.limits.output_bytes = 10;
   EXPECT_TRUE(has(render_error("{{ 'elf bytes ' }}x", Json::object(), small), "writes more than 10 bytes"));

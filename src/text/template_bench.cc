@@ -1,5 +1,6 @@
 // How long a conversation takes to render: 100 messages through a template of the common shape (roles, system, thinking, tools).
 #include <benchmark/benchmark.h>
+#include <nlohmann/json.hpp>
 
 #include "base/check.h"
 #include "text/chat_template.h"

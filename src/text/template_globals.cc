@@ -63,9 +63,10 @@ Value run_range(Evaluator& eval, Value, Arguments& args) {
   }
   if (args.given(2) && !read_integer(heap, args[2], step)) return Value::failure();
   if (step == 0) return fail_type(heap, "range() arg 3 must not be zero");
-  constexpr int64_t kBoundMax = int64_t{1} << 60;  // so that no sum of start and a multiple of step can overflow
   for (const int64_t bound : {start, stop, step}) {
-    if (bound > kBoundMax || bound < -kBoundMax) return fail_type(heap, fmt::format("range({}) is beyond the limit of {}", bound, kBoundMax));
+    if (bound > kRangeBoundMax || bound < -kRangeBoundMax) {
+      return fail_type(heap, fmt::format("range({}) is beyond the limit of {}", bound, kRangeBoundMax));
+    }
   }
   const int64_t span = step > 0 ? stop - start : start - stop;
   const int64_t pace = step > 0 ? step : -step;

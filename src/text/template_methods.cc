@@ -2,6 +2,7 @@
 // Contract: positions are code points; pieces keep their origin. Next: template_containers.cc.
 #include "text/template_methods.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include <utf8proc.h>
@@ -50,6 +51,7 @@ Sequence* split_lines(Heap& heap, const Str* s, bool keep_ends) {
 }
 
 const Str* replace_all(Heap& heap, const Str* s, const Str* from, const Str* to, int64_t count) {
+  count = std::max<int64_t>(count, -1);  // -1: all of them
   if (!heap.walk_bytes(s->size)) return nullptr;
   Builder out(heap);
   size_t begin = 0;
@@ -162,6 +164,7 @@ Value split(Evaluator& eval, Value self, Arguments& args, bool from_right) {
   int64_t limit = -1;
   const Str* separator = nullptr;
   if (!read_optional_integer(heap, args, 1, limit) || !heap.walk_bytes(self.string->size)) return Value::failure();
+  limit = std::max<int64_t>(limit, -1);  // -1: no limit
   if (args.given(0) && !args[0].is(Kind::none)) {
     separator = read_string(heap, args[0]);
     if (separator == nullptr) return Value::failure();
@@ -315,6 +318,7 @@ Value run_zfill(Evaluator& eval, Value self, Arguments& args) {
   Heap& heap = eval.heap();
   int64_t width = 0;
   if (!read_integer(heap, args[0], width)) return Value::failure();
+  width = std::max<int64_t>(width, 0);
   const bool is_signed = self.string->size > 0 && (self.string->data[0] == '-' || self.string->data[0] == '+');
   const size_t sign = is_signed ? 1 : 0;
   const Str* digits = substring(heap, self.string, sign, self.string->size);

@@ -311,8 +311,16 @@ Value Evaluator::slice(Value object, Value start, Value stop, Value step) {
   if (object.is(Kind::range)) {
     const RangeValue& r = *object.range;
     Value v = Value::of_kind(Kind::range);
-    const int64_t begin = r.start + first * r.step;
-    v.range = heap_.make<RangeValue>(RangeValue{begin, begin + count * stride * r.step, r.step * stride, count});
+    int64_t step_now = 0;
+    int64_t reach = 0;
+    int64_t end = 0;
+    const int64_t begin = r.start + first * r.step;  // an item, or one step beyond
+    if (__builtin_mul_overflow(r.step, stride, &step_now) || __builtin_mul_overflow(step_now, count, &reach) ||
+        __builtin_add_overflow(begin, reach, &end) || end > kRangeBoundMax || end < -kRangeBoundMax ||
+        step_now > 2 * kRangeBoundMax || step_now < -2 * kRangeBoundMax) {
+      return fail_type(heap_, fmt::format("a slice of a range goes beyond the limit of {}", kRangeBoundMax));
+    }
+    v.range = heap_.make<RangeValue>(RangeValue{begin, end, step_now, count});
     return v;
   }
   Sequence* out = make_sequence(heap_, object.sequence->flavor);

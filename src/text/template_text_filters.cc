@@ -330,6 +330,7 @@ Value run_float(Evaluator& eval, Value self, Arguments& args) {
 // Correctly rounded to `digits` decimals, ties to even, as Python's round().
 double round_real(double d, int64_t digits) {
   if (!std::isfinite(d) || digits > 22) return d;
+  if (digits < -308) return std::copysign(0.0, d);
   if (digits < 0) {
     const double unit = std::pow(10.0, static_cast<double>(-digits));
     return std::nearbyint(d / unit) * unit;
@@ -353,7 +354,9 @@ Value run_round(Evaluator& eval, Value self, Arguments& args) {
   if (method == "common") {
     if (self.is(Kind::real)) return Value::of(round_real(d, precision), self.input);
     if (precision >= 0) return Value::of(self.is(Kind::boolean) ? int64_t{self.boolean} : self.integer, self.input);
-    return Value::of(static_cast<int64_t>(round_real(d, precision)), self.input);
+    const double rounded = round_real(d, precision);
+    if (!(std::abs(rounded) < 0x1p63)) return fail_type(heap, fmt::format("{} does not fit into 64 bits", rounded));
+    return Value::of(static_cast<int64_t>(rounded), self.input);
   }
   const double unit = std::pow(10.0, static_cast<double>(precision));
   return Value::of((method == "ceil" ? std::ceil(d * unit) : std::floor(d * unit)) / unit, self.input);

@@ -124,6 +124,9 @@ struct Sequence {
   size_t consumed = 0;  // generators are read once
 };
 
+// Of start, stop and step, so that no sum of start and a multiple of step can overflow.
+inline constexpr int64_t kRangeBoundMax = int64_t{1} << 60;
+
 struct RangeValue {
   int64_t start;
   int64_t stop;
