@@ -71,6 +71,18 @@ void add_lpu(CLI::App& app, LpuOptions& o) {
   app.add_option("--split", o.split_max, "Chips that may share a layer (default: no limit)")->check(CLI::PositiveNumber);
   app.add_option("--stages", o.stages, "Stages of the pipeline (default: searched)")->check(CLI::PositiveNumber);
   add_json(app, o.json);
+void add_state_replay(CLI::App& app, StateReplayOptions& o) {
+  app.add_option("trace", o.trace, "A trace (.jsonl.zst of block ids), or generator:SEED")->required();
+  app.add_option("--budget", o.budgets, "Bytes for states, pages and tree, for example 1G; several are run in turn")->required();
+  app.add_option("--policy", o.policies, "ours, lru-blocks:K, align:K, leaf-lru, marconi:A; several are run in turn")->capture_default_str();
+  app.add_option("--requests", o.requests, "Requests of the generator")->capture_default_str()->check(CLI::Range(1, 1'000'000));
+  app.add_option("--conversations", o.conversations, "Conversations of an agent trace at most")->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--tokens-min", o.tokens_min, "Only conversations whose longest prompt has at least this many tokens")->capture_default_str();
+  app.add_option("--tokens-below", o.tokens_below, "... and fewer than this many")->capture_default_str();
+  app.add_option("--lanes", o.lanes, "Conversations of an agent trace at one time")->capture_default_str()->check(CLI::Range(1, 4096));
+  app.add_option("--seed", o.seed, "Order of an agent trace's conversations")->capture_default_str();
+  app.add_flag("--outputs-lost", o.outputs_lost, "Answers never come back in a later prompt");
+  app.add_flag("--time", o.time, "Also the store's time (differs from run to run)");
 }
 
 }  // namespace
@@ -183,6 +195,12 @@ int main_with(int argc, const char* const* argv) {
   lpu_simulate->add_option("--svg", lpu_options.svg, "Write the units over time");
   lpu_simulate->add_option("--report", lpu_options.report, "Write one HTML page with all of it");
   lpu_simulate->callback([&] { status = lpu(lpu_options); });
+  StateReplayOptions replay_options;
+  CLI::App* state_app = app.add_subcommand("state", "The store of conversation states");
+  state_app->require_subcommand(1);
+  CLI::App* replay_app = state_app->add_subcommand("replay", "Play traffic over the store with a stub model, and compare policies");
+  add_state_replay(*replay_app, replay_options);
+  replay_app->callback([&] { status = state_replay(replay_options); });
 
   try {
     app.parse(argc, argv);

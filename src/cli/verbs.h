@@ -98,6 +98,21 @@ struct SynthVerbOptions {
 };
 int synth(const SynthVerbOptions& options);
 
+struct StateReplayOptions {
+  std::string trace;
+  std::vector<std::string> budgets;
+  std::vector<std::string> policies{"ours"};
+  uint64_t requests = 8000;  // of the generator
+  uint64_t conversations = 200;
+  uint64_t tokens_min = 0;
+  uint64_t tokens_below = 131'072;
+  uint64_t lanes = 8;
+  uint64_t seed = 7;
+  bool outputs_lost = false;
+  bool time = false;
+};
+int state_replay(const StateReplayOptions& options);
+
 // Parses the command line and calls a verb.
 int main_with(int argc, const char* const* argv);
 

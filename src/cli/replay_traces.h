@@ -1,0 +1,23 @@
+// Traffic for `sluice state replay`: published traces as block ids (zstd-compressed JSON lines) turned into requests over deterministic tokens.
+// A file is read as a stream with limits; a wrong line is an error that names it. Next: engine/replay.h.
+#pragma once
+
+#include <filesystem>
+
+#include "engine/replay.h"
+
+namespace sluice::cli {
+
+struct TraceOptions {
+  uint64_t conversations = 200;    // agent conversations at most
+  uint64_t tokens_min = 0;         // those whose longest prompt lies in [tokens_min, tokens_below)
+  uint64_t tokens_below = 131'072;
+  uint64_t lanes = 8;              // conversations at one time
+  uint64_t seed = 7;               // their order
+  bool outputs_lost = false;       // answers never come back in a later prompt
+};
+
+// Decides by the first line whether it is a trace of conversations ("hash_id_scope") or of global block ids ("timestamp").
+Result<engine::Trace> read_trace(const std::filesystem::path& path, const TraceOptions& options);
+
+}  // namespace sluice::cli

@@ -1,0 +1,382 @@
+#include "engine/state_store.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+namespace sluice::engine {
+namespace {
+
+constexpr uint32_t kLosses = 8192;
+constexpr uint32_t kRecordsMax = 1u << 20;
+constexpr uint64_t kTableBytesPerBlock = 3 * sizeof(uint32_t);  // references, next, free list
+
+}  // namespace
+
+Result<std::unique_ptr<StateStore>> StateStore::create(const StoreOptions& options, std::unique_ptr<Evictor> evictor) {
+  if (options.page_bytes == 0) return Error{"the state store needs pages of at least one byte"};
+  const uint64_t state_blocks = (options.state_bytes + options.page_bytes - 1) / options.page_bytes;
+  const uint64_t per_block = options.page_bytes + PageTree::bytes_per_node() + kTableBytesPerBlock;
+  const uint64_t records = std::min<uint64_t>(options.budget_bytes / (std::max<uint64_t>(state_blocks, 1) * per_block) + 2, kRecordsMax);
+  const uint64_t fixed = records * (sizeof(Checkpoint) + sizeof(uint32_t)) + kLosses * sizeof(Loss);
+  const uint64_t least = fixed + (state_blocks + 1) * per_block;
+  if (options.budget_bytes < least) {
+    return Error{fmt::format("a state store of {} bytes cannot hold one state of {} bytes with a page: it needs {}", options.budget_bytes,
+                             options.state_bytes, least)};
+  }
+  // The bucket table is a power of two: at most two entries a node, which bytes_per_node() counts.
+  const uint64_t blocks = std::min<uint64_t>((options.budget_bytes - fixed) / per_block, 0x7fffffff);
+  SLUICE_TRY(BlockPool pool, BlockPool::create(static_cast<uint32_t>(blocks), options.page_bytes, options.bytes_backed));
+  std::unique_ptr<StateStore> store(
+      new StateStore(options, std::move(evictor), std::move(pool), static_cast<uint32_t>(blocks), static_cast<uint32_t>(records)));
+  store->state_blocks_ = static_cast<uint32_t>(state_blocks);
+  store->block_cost_ = per_block;
+  store->fixed_bytes_ = fixed;
+  return store;
+}
+
+StateStore::StateStore(const StoreOptions& options, std::unique_ptr<Evictor> evictor, BlockPool pool, uint32_t nodes, uint32_t records)
+    : options_(options), evictor_(std::move(evictor)), pool_(std::move(pool)), tree_(nodes), records_(records), losses_(kLosses) {
+  for (uint32_t i = records; i > 0; --i) free_records_.push_back(i - 1);
+}
+
+uint32_t StateStore::deepest(std::span<const int32_t> tokens, uint32_t tenant, uint64_t limit) {
+  uint32_t best = kNoCheckpoint;
+  uint64_t best_position = 0;
+  tree_.walk(tenant, tokens, walk_, [&](NodeId node, uint32_t common) {
+    const uint64_t agreed = uint64_t{tree_[node].depth} * kPageTokens + common;
+    for (uint32_t c = tree_[node].first_checkpoint; c != kNoCheckpoint; c = records_[c].next_in_node) {
+      const uint64_t position = records_[c].position;
+      if (position > agreed || position > limit || position <= best_position) continue;
+      best_position = position;
+      best = c;
+    }
+  });
+  return best;
+}
+
+void StateStore::lookup(const LookupRequest& request, Lookup& out) {
+  now_ms_ = std::max(now_ms_, request.now_ms);
+  ++request_;
+  ++stats_.lookups;
+  expire();
+  evictor_->next_request(*this);
+  out.resume = out.matched = out.payload = out.distance = out.lost_position = out.lost_at_ms = out.lost_to_bytes = 0;
+  out.checkpoint = kNoCheckpoint;
+  out.pages.clear();
+  out.reason = MissReason::kNone;
+  out.differs_at.reset();
+  out.message.reset();
+  if (request.program != options_.program) {
+    out.reason = MissReason::kOtherProgram;
+    return;
+  }
+  if (request.tokens.size() < options_.tokens_min || request.tokens.empty()) {
+    out.reason = MissReason::kBelowMinimum;
+    return;
+  }
+  const uint32_t found = deepest(request.tokens, request.tenant, request.tokens.size() - 1);
+  out.matched = walk_.matched;
+  if (found != kNoCheckpoint) {
+    refresh(found);
+    Checkpoint& c = records_[found];
+    ++c.leases;
+    ++stats_.hits;
+    out.checkpoint = found;
+    out.resume = c.position;
+    out.payload = c.payload;
+    NodeId node = c.node;
+    out.pages.resize(tree_[node].depth + 1);
+    for (size_t i = out.pages.size(); i > 0; --i, node = tree_[node].parent) {
+      out.pages[i - 1] = tree_[node].page;
+      pool_.retain(tree_[node].page);
+    }
+  }
+  explain(request, out);
+}
+
+// A hit refreshes the one checkpoint that it consumes; those on the way to it are told that they were passed.
+void StateStore::refresh(uint32_t id) {
+  evictor_->consumed(*this, id);
+  Checkpoint& c = records_[id];
+  ++c.hits;
+  c.passes = 0;
+  c.last_use = c.touched = c.counted_until = request_;
+  c.touched_ms = now_ms_;
+  if (c.pin_until_ms > now_ms_) c.pin_until_ms = now_ms_ + c.pin_ttl_ms;
+  for (uint32_t up = c.parent; up != kNoCheckpoint; up = records_[up].parent) {
+    evictor_->passed(*this, up);
+    ++records_[up].passes;
+    records_[up].touched = records_[up].counted_until = request_;
+    records_[up].touched_ms = now_ms_;
+  }
+}
+
+void StateStore::release(Lookup& lookup) {
+  for (const BlockId page : lookup.pages) pool_.release(page);
+  lookup.pages.clear();
+  if (lookup.checkpoint == kNoCheckpoint) return;
+  SLUICE_CHECK(records_[lookup.checkpoint].leases > 0);
+  --records_[lookup.checkpoint].leases;
+  lookup.checkpoint = kNoCheckpoint;
+}
+
+uint64_t StateStore::bytes_freed(uint32_t id) {
+  Checkpoint& c = records_[id];
+  if (!c.exclusive_known) {
+    c.exclusive_pages = 0;
+    for (NodeId node = c.node; node < 0x80000000u && tree_[node].below == 1; node = tree_[node].parent) ++c.exclusive_pages;
+    c.exclusive_known = true;
+  }
+  return (uint64_t{state_blocks_} + c.exclusive_pages) * block_cost_;
+}
+
+uint32_t StateStore::take_record() {
+  if (free_records_.empty()) return kNoCheckpoint;
+  const uint32_t id = free_records_.back();
+  free_records_.pop_back();
+  return id;
+}
+
+// One more checkpoint keeps `from` and everything above it.
+void StateStore::count_up(NodeId from, uint32_t id) {
+  for (NodeId node = from; node < 0x80000000u; node = tree_[node].parent) {
+    Node& n = tree_[node];
+    if (n.below == 1) records_[n.below_xor].exclusive_known = false;
+    ++n.below;
+    n.below_xor ^= id;
+  }
+}
+
+bool StateStore::make_room(uint32_t blocks, uint32_t newcomer, bool always, bool spare_only) {
+  while (pool_.free_count() < blocks) {
+    if (spare_only) return false;
+    const uint32_t victim = evictor_->choose(*this, always ? kNoCheckpoint : newcomer, blocks * block_cost_);
+    if (victim == kNoCheckpoint) return false;
+    evict(victim, blocks * block_cost_, false);
+  }
+  return true;
+}
+
+uint32_t StateStore::insert(const InsertRequest& request) {
+  now_ms_ = std::max(now_ms_, request.now_ms);
+  const uint64_t position = request.tokens.size();
+  if (position < options_.tokens_min || position == 0) return kNoCheckpoint;
+  const uint32_t before = deepest(request.tokens, request.tenant, position);
+  if (before != kNoCheckpoint && records_[before].position == position) return before;
+  const uint32_t id = take_record();
+  if (id == kNoCheckpoint) {
+    ++stats_.refused;
+    return kNoCheckpoint;
+  }
+  // The node that will be the deepest one already there: a page that agrees and can hold or take the rest, or the last whole page.
+  const bool shares_partial = walk_.partial != kNoNode && (walk_.matched == position || walk_.matched % kPageTokens == tree_[walk_.partial].used);
+  const NodeId guard = shares_partial ? walk_.partial : walk_.path.empty() ? PageTree::root_of(request.tenant) : walk_.path.back();
+  const uint64_t have = walk_.path.size() + (shares_partial ? 1 : 0);
+  const uint64_t pages = (position + kPageTokens - 1) / kPageTokens;
+  Checkpoint& c = records_[id];
+  c = Checkpoint{};
+  c.building = true;
+  c.node = guard;
+  c.kind = request.kind;
+  c.turn = request.turn;
+  c.position = position;
+  c.parent = before;
+  c.payload = request.payload;
+  c.last_use = c.touched = c.counted_until = request_;
+  c.touched_ms = now_ms_;
+  if (before != kNoCheckpoint) ++records_[before].children;
+  count_up(guard, id);
+  const uint64_t new_pages = request.pages.empty() ? pages - have : 0;
+  if (!make_room(static_cast<uint32_t>(state_blocks_ + new_pages), id, request.always, request.spare_only) || tree_.free_count() < pages - have) {
+    drop(id);
+    ++stats_.refused;
+    return kNoCheckpoint;
+  }
+  if (std::find(tenants_.begin(), tenants_.end(), request.tenant) == tenants_.end()) tenants_.push_back(request.tenant);
+  place(request, id, guard);
+  return id;
+}
+
+void StateStore::place(const InsertRequest& request, uint32_t id, NodeId guard) {
+  const uint64_t position = request.tokens.size();
+  NodeId last = guard;
+  uint64_t depth = guard < 0x80000000u ? tree_[guard].depth + 1 : 0;
+  if (depth > 0 && tree_[guard].used < kPageTokens) {
+    const auto page_tokens = request.tokens.subspan((depth - 1) * kPageTokens, std::min(kPageTokens, position - (depth - 1) * kPageTokens));
+    if (page_tokens.size() > tree_[guard].used) {
+      tree_.extend(guard, page_tokens);
+      if (!request.pages.empty()) {  // the sequence's own copy holds these tokens and more
+        pool_.retain(request.pages[depth - 1]);
+        pool_.release(tree_[guard].page);
+        tree_[guard].page = request.pages[depth - 1];
+      }
+    }
+  }
+  for (; depth * kPageTokens < position; ++depth) {
+    BlockId page = kNoBlock;
+    if (request.pages.empty()) {
+      page = pool_.take();
+    } else {
+      page = request.pages[depth];
+      pool_.retain(page);
+    }
+    last = tree_.add(last, static_cast<uint32_t>(depth), request.tokens.subspan(depth * kPageTokens, std::min(kPageTokens, position - depth * kPageTokens)), page);
+    tree_[last].below = 1;
+    tree_[last].below_xor = id;
+  }
+  Checkpoint& c = records_[id];
+  c.node = last;
+  c.state = pool_.take_chain(state_blocks_);
+  c.next_in_node = tree_[last].first_checkpoint;
+  tree_[last].first_checkpoint = id;
+  c.building = false;
+  uint64_t at = 0;
+  for (BlockId block = c.state; block != kNoBlock && at < request.state.size(); block = pool_.next(block)) {
+    const uint64_t bytes = std::min<uint64_t>(pool_.block_bytes(), request.state.size() - at);
+    std::memcpy(pool_.data(block), request.state.data() + at, bytes);
+    at += bytes;
+  }
+  adopt_children(id);
+  ++stats_.made;
+  ++stats_.held;
+  note_peak();
+}
+
+void StateStore::copy_state(uint32_t checkpoint, std::span<std::byte> out) {
+  uint64_t at = 0;
+  for (BlockId block = records_[checkpoint].state; block != kNoBlock && at < out.size(); block = pool_.next(block)) {
+    const uint64_t bytes = std::min<uint64_t>(pool_.block_bytes(), out.size() - at);
+    std::memcpy(out.data() + at, pool_.data(block), bytes);
+    at += bytes;
+  }
+}
+
+bool StateStore::is_prefix_of(const Checkpoint& shorter, const Checkpoint& longer) const {
+  NodeId node = longer.node;
+  const uint32_t depth = tree_[shorter.node].depth;
+  while (tree_[node].depth > depth) node = tree_[node].parent;
+  if (node == shorter.node) return true;
+  if (tree_[node].parent != tree_[shorter.node].parent) return false;
+  const uint64_t agree = shorter.position - uint64_t{depth} * kPageTokens;
+  return tree_[node].used >= agree && std::equal(tree_.tokens(node).begin(), tree_.tokens(node).begin() + static_cast<ptrdiff_t>(agree), tree_.tokens(shorter.node).begin());
+}
+
+void StateStore::adopt_children(uint32_t id) {
+  Checkpoint& c = records_[id];
+  if (c.parent != kNoCheckpoint && records_[c.parent].children == 1) return;  // it is the only one
+  for (uint32_t other = 0; other < records_.size(); ++other) {
+    Checkpoint& o = records_[other];
+    if (other == id || o.node == kNoNode || o.building || o.parent != c.parent || o.position <= c.position || !is_prefix_of(c, o)) continue;
+    if (o.parent != kNoCheckpoint) --records_[o.parent].children;
+    o.parent = id;
+    ++c.children;
+  }
+}
+
+void StateStore::evict(uint32_t id, uint64_t need_bytes, bool expired) {
+  const Checkpoint& c = records_[id];
+  SLUICE_CHECK(may_go(c));
+  const Node& node = tree_[c.node];
+  losses_[node.prefix_hash & (kLosses - 1)] = {node.prefix_hash, c.position, now_ms_, need_bytes, expired, node.below == 1};
+  ++(expired ? stats_.expired : stats_.evicted);
+  unpin(id);
+  drop(id);
+  --stats_.held;
+}
+
+// Gives up a checkpoint and every page that only it kept. Also undoes one that is being built.
+void StateStore::drop(uint32_t id) {
+  Checkpoint& c = records_[id];
+  if (!c.building) {
+    uint32_t* link = &tree_[c.node].first_checkpoint;
+    while (*link != id) link = &records_[*link].next_in_node;
+    *link = c.next_in_node;
+    pool_.release_chain(c.state);
+  }
+  for (NodeId node = c.node; node < 0x80000000u;) {
+    Node& n = tree_[node];
+    const NodeId parent = n.parent;
+    --n.below;
+    n.below_xor ^= id;
+    if (n.below == 1) records_[n.below_xor].exclusive_known = false;
+    if (n.below == 0) {
+      pool_.release(n.page);
+      tree_.remove(node);
+    }
+    node = parent;
+  }
+  if (c.children > 0) {
+    for (Checkpoint& o : records_) {
+      if (o.node != kNoNode && o.parent == id) {
+        o.parent = c.parent;
+        if (c.parent != kNoCheckpoint) ++records_[c.parent].children;
+      }
+    }
+  }
+  if (c.parent != kNoCheckpoint) --records_[c.parent].children;
+  c = Checkpoint{};
+  free_records_.push_back(id);
+}
+
+void StateStore::expire() {
+  if (options_.ttl_ms == 0 || now_ms_ < next_expiry_ms_) return;
+  next_expiry_ms_ = now_ms_ + options_.ttl_ms / 16 + 1;  // a scan now and then, not one a request
+  for (uint32_t id = 0; id < records_.size(); ++id) {
+    if (may_go(records_[id]) && records_[id].touched_ms + options_.ttl_ms <= now_ms_) evict(id, 0, true);
+  }
+}
+
+Result<BlockId> StateStore::take_page() {
+  if (!make_room(1, kNoCheckpoint, true, false)) {
+    return Error{fmt::format("all {} blocks of the state store are pinned or in use by running conversations", pool_.capacity())};
+  }
+  const BlockId page = pool_.take();
+  note_peak();
+  return page;
+}
+
+Status StateStore::pin(uint32_t id, uint64_t ttl_ms, uint64_t now_ms) {
+  now_ms_ = std::max(now_ms_, now_ms);
+  if (id >= records_.size() || records_[id].node == kNoNode) return Error{fmt::format("there is no checkpoint {} to pin", id)};
+  for (uint32_t i = 0; i < records_.size(); ++i) {
+    if (records_[i].pin_bytes > 0 && records_[i].pin_until_ms <= now_ms_) unpin(i);
+  }
+  unpin(id);
+  Checkpoint& c = records_[id];
+  const uint64_t bytes = (uint64_t{state_blocks_} + tree_[c.node].depth + 1) * block_cost_;  // shared pages count for each pin
+  const uint64_t most = options_.budget_bytes / 100 * options_.pin_percent;
+  if (pinned_bytes_ + bytes > most) {
+    return Error{fmt::format("pinning {} bytes beside {} already pinned exceeds the pins' share of {} bytes", bytes, pinned_bytes_, most)};
+  }
+  c.pin_bytes = bytes;
+  c.pin_ttl_ms = ttl_ms;
+  c.pin_until_ms = now_ms_ + ttl_ms;
+  pinned_bytes_ += bytes;
+  return {};
+}
+
+void StateStore::unpin(uint32_t id) {
+  Checkpoint& c = records_[id];
+  pinned_bytes_ -= c.pin_bytes;
+  c.pin_bytes = c.pin_until_ms = c.pin_ttl_ms = 0;
+}
+
+void StateStore::note_peak() {
+  const uint32_t used = pool_.capacity() - pool_.free_count();
+  stats_.held_max = std::max(stats_.held_max, stats_.held);
+  stats_.bytes_max = std::max(stats_.bytes_max, fixed_bytes_ + used * block_cost_);
+}
+
+StoreStats StateStore::stats() const {
+  StoreStats out = stats_;
+  const uint64_t used = pool_.capacity() - pool_.free_count();
+  out.state_bytes = uint64_t{stats_.held} * state_blocks_ * pool_.block_bytes();
+  out.page_bytes = used * pool_.block_bytes() - out.state_bytes;
+  out.tree_bytes = fixed_bytes_ + used * (block_cost_ - pool_.block_bytes());
+  return out;
+}
+
+}  // namespace sluice::engine
