@@ -41,7 +41,8 @@ void print_run(const engine::ReplayResult& r, bool with_time) {
                       {"of_bound_percent", percent(r.cost_saved, r.cost_bound)},
                       {"recomputed", {{"new", r.new_tokens}, {"distance", r.distance_tokens}, {"lost", r.lost_tokens}, {"p50", r.recomputed_p50},
                                       {"p95", r.recomputed_p95}, {"p99", r.recomputed_p99}}},
-                      {"checkpoints", {{"made", r.store.made}, {"refused", r.store.refused}, {"evicted", r.store.evicted}, {"held_max", r.store.held_max}, {"hit", r.store.hits}}},
+                      {"checkpoints", {{"made", r.store.made}, {"refused", r.store.refused}, {"evicted", r.store.evicted},
+                                       {"held_max", r.store.held_max}, {"hit", r.store.hits}}},
                       {"bytes", {{"states", r.store.state_bytes}, {"kv", r.store.page_bytes}, {"tree", r.store.tree_bytes}, {"max", r.store.bytes_max}}},
                       {"wrong_states", r.wrong_states}};
   if (with_time) {

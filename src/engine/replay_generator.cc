@@ -72,7 +72,8 @@ class Generator {
 
   Turn turn() {
     const double x = uniform();
-    return x < .66 ? Turn::kExtend : x < .78 ? Turn::kRegenerate : x < .86 ? Turn::kEditLast : x < .91 ? Turn::kEditEarlier : x < .96 ? Turn::kOldBranch : Turn::kReplaceTail;
+    return x < .66 ? Turn::kExtend : x < .78 ? Turn::kRegenerate : x < .86 ? Turn::kEditLast
+           : x < .91 ? Turn::kEditEarlier : x < .96 ? Turn::kOldBranch : Turn::kReplaceTail;
   }
 
   void keep_branch(Conversation& c) {

@@ -61,9 +61,12 @@ void ReuseRates::rebuild() {
       kind_used[i % kBuckets] += static_cast<double>(row[i].used);
     }
     for (uint32_t variant = 0; variant < variants_; ++variant, row += kBuckets) {
+      double unknown = kPriorRate;
       for (uint32_t b = 0; b < kBuckets; ++b) {
-        const double unknown = kPriorRate * 8.0 / (8.0 + static_cast<double>(bucket_begin(b)));
+        // What is not known of an idle time is taken from the shorter one before it, falling: nothing is kept because nobody waited that long.
+        if (b > 0) unknown *= (8.0 + static_cast<double>(bucket_begin(b - 1))) / (8.0 + static_cast<double>(bucket_begin(b)));
         const double of_all = (all_used[b] + kPriorWaits * unknown) / (all_waited[b] + kPriorWaits);
+        unknown = of_all;
         const double of_kind = (kind_used[b] + kPriorWaits * of_all) / (kind_waited[b] + kPriorWaits);
         rate[b] = (static_cast<double>(row[b].used) + kPriorWaits * of_kind) / (static_cast<double>(row[b].waited) + kPriorWaits);
       }

@@ -223,7 +223,8 @@ void StateStore::place(const InsertRequest& request, uint32_t id, NodeId guard) 
       page = request.pages[depth];
       pool_.retain(page);
     }
-    last = tree_.add(last, static_cast<uint32_t>(depth), request.tokens.subspan(depth * kPageTokens, std::min(kPageTokens, position - depth * kPageTokens)), page);
+    const auto page_tokens = request.tokens.subspan(depth * kPageTokens, std::min(kPageTokens, position - depth * kPageTokens));
+    last = tree_.add(last, static_cast<uint32_t>(depth), page_tokens, page);
     tree_[last].below = 1;
     tree_[last].below_xor = id;
   }
@@ -261,7 +262,9 @@ bool StateStore::is_prefix_of(const Checkpoint& shorter, const Checkpoint& longe
   if (node == shorter.node) return true;
   if (tree_[node].parent != tree_[shorter.node].parent) return false;
   const uint64_t agree = shorter.position - uint64_t{depth} * kPageTokens;
-  return tree_[node].used >= agree && std::equal(tree_.tokens(node).begin(), tree_.tokens(node).begin() + static_cast<ptrdiff_t>(agree), tree_.tokens(shorter.node).begin());
+  if (tree_[node].used < agree) return false;
+  const auto tokens = tree_.tokens(node).first(agree);
+  return std::equal(tokens.begin(), tokens.end(), tree_.tokens(shorter.node).begin());
 }
 
 void StateStore::adopt_children(uint32_t id) {

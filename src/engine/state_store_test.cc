@@ -113,7 +113,7 @@ std::vector<Step> random_history(uint64_t seed) {
 }
 
 TEST(StateStore, RandomHistoriesReturnExactlyWhatWasInserted) {
-  for (uint64_t seed = 1; seed <= 150; ++seed) {
+  for (uint64_t seed = 1; seed <= 100; ++seed) {
     std::vector<Step> steps = random_history(seed);
     std::string wrong = run_history(steps);
     if (wrong.empty()) continue;
@@ -207,7 +207,7 @@ TEST(StateStore, WhatExpiredSaysSo) {
 }
 
 TEST(StateStore, PinsHoldUntilTheyLapseAndStayWithinTheirShare) {
-  const auto store = make_store(700'000);
+  const auto store = make_store(2'000'000);
   const Tokens pinned = text(9, 256);
   const uint32_t id = keep(*store, pinned);
   ASSERT_TRUE(store->pin(id, 1000, 0).ok());
