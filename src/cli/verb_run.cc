@@ -81,7 +81,10 @@ class Chat {
     const auto token_text = [&](int32_t id) { return id < 0 ? std::string() : std::string(tokenizer_.token_bytes(id)); };
     const ordered_json context = {{"messages", messages_}, {"add_generation_prompt", true}, {"bos_token", token_text(tokenizer_.spec().bos_id)},
                                   {"eos_token", token_text(tokenizer_.spec().eos_id)}};
-    SLUICE_TRY(const text::Rendered rendered, template_->render_parts(context, {}));
+    text::RenderOptions render_options;  // some templates print the date
+    const auto since_1970 = std::chrono::system_clock::now().time_since_epoch();
+    render_options.now = text::DateTime::from_unix(std::chrono::duration_cast<std::chrono::seconds>(since_1970).count(), 0);
+    SLUICE_TRY(const text::Rendered rendered, template_->render_parts(context, render_options));
     std::vector<text::TextPart> parts;
     for (const text::RenderedSpan& span : rendered.spans) {
       parts.push_back({std::string_view(rendered.text).substr(span.begin, span.end - span.begin), span.origin == text::Origin::from_template});

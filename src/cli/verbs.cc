@@ -71,6 +71,8 @@ void add_lpu(CLI::App& app, LpuOptions& o) {
   app.add_option("--split", o.split_max, "Chips that may share a layer (default: no limit)")->check(CLI::PositiveNumber);
   app.add_option("--stages", o.stages, "Stages of the pipeline (default: searched)")->check(CLI::PositiveNumber);
   add_json(app, o.json);
+}
+
 void add_state_replay(CLI::App& app, StateReplayOptions& o) {
   app.add_option("trace", o.trace, "A trace (.jsonl.zst of block ids), or generator:SEED")->required();
   app.add_option("--budget", o.budgets, "Bytes for states, pages and tree, for example 1G; several are run in turn")->required();
@@ -195,6 +197,7 @@ int main_with(int argc, const char* const* argv) {
   lpu_simulate->add_option("--svg", lpu_options.svg, "Write the units over time");
   lpu_simulate->add_option("--report", lpu_options.report, "Write one HTML page with all of it");
   lpu_simulate->callback([&] { status = lpu(lpu_options); });
+
   StateReplayOptions replay_options;
   CLI::App* state_app = app.add_subcommand("state", "The store of conversation states");
   state_app->require_subcommand(1);
