@@ -212,7 +212,17 @@ int converse(Chat& chat, const LoadedModel& model) {
 
 }  // namespace
 
-int run(const RunOptions& options) {
+int run(const RunOptions& given) {
+  RunOptions options = given;
+  const bool interactive = options.prompt.empty() && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+  if (options.prompt.empty() && !interactive) {
+    options.prompt = read_standard_input();
+    if (options.prompt.empty()) {
+      options.prompt = kDefaultPrompt;
+      if (options.max_tokens < 0) options.max_tokens = 200;  // nobody watches
+      if (!options.model.json) fmt::print("> {}\n", options.prompt);
+    }
+  }
   Result<LoadedModel> model = load_model(options.model);
   if (!model.ok()) return fail(model.error());
   if (!model->tokenizer.ok()) return fail(model->tokenizer.error());
@@ -224,15 +234,7 @@ int run(const RunOptions& options) {
   struct sigaction action {};
   action.sa_handler = on_interrupt;  // no SA_RESTART: a read at the prompt returns
   sigaction(SIGINT, &action, nullptr);
-  if (!options.prompt.empty()) return answer_once(chat, options, options.prompt);
-  if (isatty(STDIN_FILENO) && isatty(STDOUT_FILENO)) return converse(chat, *model);
-  std::string prompt = read_standard_input();
-  RunOptions once = options;
-  if (prompt.empty()) {
-    prompt = kDefaultPrompt;
-    if (!options.model.json) fmt::print("> {}\n", prompt);
-  }
-  return answer_once(chat, once, prompt);
+  return interactive ? converse(chat, *model) : answer_once(chat, options, options.prompt);
 }
 
 }  // namespace sluice::cli

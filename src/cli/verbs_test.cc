@@ -88,6 +88,9 @@ TEST(Run, AnInstructionSetThatIsUnknownOrMissingIsRefused) {
 }
 
 TEST(Run, PeakMemoryStaysWithinThePlanAnd32MiB) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "sanitizers keep shadow memory of their own";
+#endif
   const nlohmann::json plan = json_of(sluice("plan --ctx 2048 --json"));
   ASSERT_TRUE(plan.contains("bytes")) << plan.dump();
   const Outcome outcome = sluice("run --ctx 2048 -n 200 --temp 1 --json -p 'The old house stood'");
