@@ -30,7 +30,7 @@ struct Model {
 
 std::unique_ptr<Model> load(const std::string& name) {
   const std::string path = shared_path("data/tokenizers/vocab-" + name + ".gguf");
-  if (path.empty()) return nullptr;
+  if (!fs::exists(path)) return nullptr;
   auto spec = spec_from_gguf(GgufKeys(path).tokenizer());
   if (!spec.ok()) return nullptr;
   auto tokenizer = Tokenizer::create(std::move(spec).value());
@@ -124,7 +124,7 @@ class Suite : public testing::Test {
  protected:
   static void SetUpTestSuite() {
     const std::string archive = shared_path("data/jsonschema/JSON-Schema-Test-Suite.tar.zst");
-    if (archive.empty()) return;
+    if (!fs::exists(archive)) return;
     const std::string folder = testing::TempDir() + "sluice-json-schema-suite";
     fs::create_directories(folder);
     const std::string command = "tar --zstd -xf '" + archive + "' -C '" + folder + "' 2>/dev/null";
