@@ -81,20 +81,34 @@ void StateStore::lookup(const LookupRequest& request, Lookup& out) {
   out.matched = walk_.matched;
   if (found != kNoCheckpoint) {
     refresh(found);
-    Checkpoint& c = records_[found];
-    ++c.leases;
     ++stats_.hits;
-    out.checkpoint = found;
-    out.resume = c.position;
-    out.payload = c.payload;
-    NodeId node = c.node;
-    out.pages.resize(tree_[node].depth + 1);
-    for (size_t i = out.pages.size(); i > 0; --i, node = tree_[node].parent) {
-      out.pages[i - 1] = tree_[node].page;
-      pool_.retain(tree_[node].page);
-    }
+    hold(found, out);
   }
   explain(request, out);
+}
+
+void StateStore::hold(uint32_t checkpoint, Lookup& out) {
+  Checkpoint& c = records_[checkpoint];
+  SLUICE_CHECK(c.node != kNoNode && !c.building);
+  ++c.leases;
+  out.checkpoint = checkpoint;
+  out.resume = c.position;
+  out.payload = c.payload;
+  NodeId node = c.node;
+  out.pages.resize(tree_[node].depth + 1);
+  for (size_t i = out.pages.size(); i > 0; --i, node = tree_[node].parent) {
+    out.pages[i - 1] = tree_[node].page;
+    pool_.retain(tree_[node].page);
+  }
+}
+
+void StateStore::state_parts(uint32_t checkpoint, uint64_t bytes, std::vector<std::span<const std::byte>>& out) {
+  out.clear();
+  for (BlockId block = records_[checkpoint].state; block != kNoBlock && bytes > 0; block = pool_.next(block)) {
+    const uint64_t part = std::min<uint64_t>(pool_.block_bytes(), bytes);
+    out.push_back({pool_.data(block), part});
+    bytes -= part;
+  }
 }
 
 // A hit refreshes the one checkpoint that it consumes; those on the way to it are told that they were passed.
@@ -337,6 +351,8 @@ Result<BlockId> StateStore::take_page() {
     return Error{fmt::format("all {} blocks of the state store are pinned or in use by running conversations", pool_.capacity())};
   }
   const BlockId page = pool_.take();
+  // Nobody sees what another conversation left in it, and a snapshot need not write what was never used.
+  if (options_.bytes_backed) std::memset(pool_.data(page), 0, pool_.block_bytes());
   note_peak();
   return page;
 }

@@ -102,6 +102,10 @@ class StateStore final : private StoreView {
   void release_page(BlockId page) { pool_.release(page); }
   std::byte* page_data(BlockId page) { return pool_.data(page); }
   void copy_state(uint32_t checkpoint, std::span<std::byte> out);
+  // A lease on a checkpoint and its pages, as a hit would hold them, without counting as one; until release().
+  void hold(uint32_t checkpoint, Lookup& out);
+  // Where its state lies, `bytes` of it in order; good while it is leased.
+  void state_parts(uint32_t checkpoint, uint64_t bytes, std::vector<std::span<const std::byte>>& out);
 
   // A pin is a lease: it ends `ttl_ms` after the last hit. Refused with the numbers when pins would hold more than their share.
   Status pin(uint32_t checkpoint, uint64_t ttl_ms, uint64_t now_ms);
