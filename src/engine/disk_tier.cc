@@ -189,9 +189,8 @@ DiskTier::Impl::Scan DiskTier::Impl::scan(const std::vector<uint64_t>& known) co
     if (is_abandoned(name)) ::unlink(it->path().c_str());
     uint64_t tenant = 0, id = 0;
     if (name.size() != 33 + std::strlen(kSuffix) || !name.ends_with(kSuffix)) continue;
-    if (std::from_chars(name.data(), name.data() + 16, tenant, 16).ec != std::errc() || std::from_chars(name.data() + 17, name.data() + 33, id, 16).ec != std::errc()) {
-      continue;
-    }
+    if (std::from_chars(name.data(), name.data() + 16, tenant, 16).ec != std::errc()) continue;
+    if (std::from_chars(name.data() + 17, name.data() + 33, id, 16).ec != std::errc()) continue;
     if (std::binary_search(known.begin(), known.end(), id)) continue;
     Result<SnapshotInfo> info = read_snapshot_info(it->path());
     if (!info.ok()) {

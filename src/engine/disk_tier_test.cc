@@ -94,6 +94,13 @@ uint32_t keep(StateStore& store, std::span<const int32_t> tokens, Kind kind = Ki
   return id;
 }
 
+void persist(DiskTier& tier, StateStore& store, const Tokens& tokens, std::initializer_list<uint64_t> positions) {
+  for (const uint64_t position : positions) {
+    const auto prefix = std::span(tokens).first(position);
+    (void)tier.persist(store, keep(store, prefix), 9, prefix);
+  }
+}
+
 void finish(DiskTier& tier, StateStore& store, std::vector<DiskTier::Loaded>* loads = nullptr) {
   std::vector<DiskTier::Loaded> ignored;
   while (!tier.idle()) {
@@ -181,7 +188,7 @@ TEST(DiskTier, AFlippedBitAtAnyByteIsAnErrorAndTheParentIsStillGood) {
   {
     const auto store = make_store();
     const auto tier = open_tier(folder.path);
-    for (const uint64_t position : {70, 100}) (void)tier->persist(*store, keep(*store, std::span(tokens).first(position)), 9, std::span(tokens).first(position));
+    persist(*tier, *store, tokens, {70, 100});
     finish(*tier, *store);
   }
   const std::vector<fs::path> files = folder.files();
@@ -294,7 +301,7 @@ TEST(DiskTier, TwoProcessesMayShareAFolder) {
   const Tokens tokens = text(7, 200);
   const auto store = make_store();
   const auto a = open_tier(folder.path), b = open_tier(folder.path);
-  for (const uint64_t position : {100, 200}) (void)a->persist(*store, keep(*store, std::span(tokens).first(position)), 9, std::span(tokens).first(position));
+  persist(*a, *store, tokens, {100, 200});
   finish(*a, *store);
   EXPECT_FALSE(b->find(9, tokens, 200));
   b->refresh();
@@ -313,7 +320,7 @@ TEST(DiskTier, ForgettingATextTakesWhatGoesOnFromIt) {
   const auto store = make_store();
   const auto tier = open_tier(folder.path);
   const Tokens tokens = text(8, 300), other = text(9, 120);
-  for (const uint64_t position : {100, 200, 300}) (void)tier->persist(*store, keep(*store, std::span(tokens).first(position)), 9, std::span(tokens).first(position));
+  persist(*tier, *store, tokens, {100, 200, 300});
   (void)tier->persist(*store, keep(*store, other), 9, other);
   finish(*tier, *store);
   EXPECT_EQ(tier->forget(9, std::span(tokens).first(150)), 2u);

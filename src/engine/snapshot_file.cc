@@ -137,8 +137,9 @@ Error damaged(const std::filesystem::path& path, const char* what) {
 Status check_header(const Header& h, uint64_t file_bytes, const std::filesystem::path& path) {
   if (h.magic != kMagic) return Error{fmt::format("{}: not a snapshot of this version", path.string())};
   if (hash(std::as_bytes(std::span(&h, 1)).first(offsetof(Header, checksum))) != h.checksum) return damaged(path, "the header");
-  const bool sane = h.from < h.to && h.to <= limits::kContextTokensMax && h.data_bytes <= file_bytes && h.page_bytes <= file_bytes * kSnapshotLineBytes * 8 + 64 &&
-                    h.page_bytes % kSnapshotLineBytes == 0 && h.state_bytes <= file_bytes && (h.parent == 0) == (h.from == 0);
+  const bool sane = h.from < h.to && h.to <= limits::kContextTokensMax && h.data_bytes <= file_bytes &&
+                    h.page_bytes <= file_bytes * kSnapshotLineBytes * 8 + 64 && h.page_bytes % kSnapshotLineBytes == 0 && h.state_bytes <= file_bytes &&
+                    (h.parent == 0) == (h.from == 0);
   if (!sane || data_offset(h) + h.data_bytes != file_bytes) {
     return Error{fmt::format("{}: {} bytes, its header asks for {}", path.string(), file_bytes, sane ? data_offset(h) + h.data_bytes : 0)};
   }
