@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "base/limits.h"
@@ -117,6 +118,11 @@ bool begins_like_package(const std::string& path) {
   return file.ok() && program::is_package(file->bytes());
 }
 
+// Rows of logits that a step of `rows` rows may ask for.
+uint64_t logit_rows(const ModelOptions& options, uint64_t rows) {
+  return std::min(rows, options.all_logits ? 64 : std::max({options.logit_rows, options.users, uint64_t{1}}));
+}
+
 // Context and rows that fit the cap, or why nothing does.
 struct Fit {
   uint64_t context;
@@ -130,17 +136,18 @@ Result<Fit> fit(const program::Program& program, const ModelOptions& options, ui
   compiler::MemoryPlanOptions wanted;
   wanted.context = options.context ? options.context : std::min<uint64_t>(4096, model_context);
   wanted.users = options.users;
-  wanted.rows_max = options.rows ? options.rows : 512;
+  wanted.rows_max = std::max({options.rows ? options.rows : 512, options.users, options.logit_rows});
   wanted.threads = threads;
   wanted.kv_type = kv_type;
   const auto plan_with = [&] {
-    wanted.logit_rows_max = options.all_logits ? std::min<uint64_t>(wanted.rows_max, 64) : 1;
+    wanted.logit_rows_max = logit_rows(options, wanted.rows_max);
     return compiler::memory_plan(program, wanted);
   };
   Fit out{wanted.context, wanted.rows_max, plan_with()};
   if (options.memory.empty()) return out;
   SLUICE_TRY(const uint64_t cap, parse_bytes(options.memory));
-  while (out.plan.total() > cap && !options.rows && wanted.rows_max > 16) {  // smaller steps before a shorter context
+  const uint64_t rows_min = std::max({uint64_t{16}, options.users, options.logit_rows});
+  while (out.plan.total() > cap && !options.rows && wanted.rows_max / 2 >= rows_min) {  // smaller steps before a shorter context
     wanted.rows_max /= 2;
     out = {wanted.context, wanted.rows_max, plan_with()};
   }
@@ -252,8 +259,7 @@ Result<LoadedModel> load_model(const ModelOptions& options) {
     Result<text::TokenizerSpec> spec = text::parse_spec(model.tokenizer);
     loaded.tokenizer = spec.ok() ? text::Tokenizer::create(std::move(*spec)) : Result<text::Tokenizer>(spec.error());
   }
-  const uint64_t logit_rows = options.all_logits ? std::min<uint64_t>(fitted.rows, 64) : 1;
-  const program::PlanSizes sizes = compiler::plan(model.program, {fitted.rows, logit_rows, kv_type});
+  const program::PlanSizes sizes = compiler::plan(model.program, {fitted.rows, logit_rows(options, fitted.rows), kv_type});
   SLUICE_TRY(loaded.runtime, runtime::Runtime::create(std::move(model.program), sizes, model.weights, model.owner,
                                                       {.threads = threads, .isa = isa, .kv_type = kv_type}));
   return loaded;

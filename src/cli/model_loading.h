@@ -23,7 +23,8 @@ struct ModelOptions {
   uint32_t threads = 0;      // 0: the CPUs this process may use
   std::string isa;           // empty: the best this CPU has
   std::string kv = "f16";
-  uint64_t users = 1;
+  uint64_t users = 1;        // conversations at once: memory for each, and a row of logits
+  uint64_t logit_rows = 0;   // rows of logits a step at most; 0: one a user
   uint64_t rows = 0;         // rows a step at most; 0: 512 or what the cap allows
   bool json = false;
   bool all_logits = false;   // every row of a step may ask for logits

@@ -52,18 +52,13 @@ struct Request {
   int32_t top_logprobs = -1;                  // -1: none; 0: the chosen token's; k: and the k best
   bool echo_logprobs = false;                 // also for the prompt's tokens
   bool embed = false;                         // wants the last norm's mean over the prompt, no tokens
+  bool show_special = false;                  // special tokens have text too
   bool keep = true;                           // the store keeps this conversation
   bool use_store = true;                      // false: computed from nothing
   uint64_t pin_ttl_ms = 0;                    // pin the prompt's end, 0: no
   std::vector<uint32_t> pin_positions;        // more positions of the prompt to keep and pin (cache_control)
   uint64_t queue_deadline_ms = 0, first_token_deadline_ms = 0, total_deadline_ms = 0;  // after submit; 0: none
   uint32_t speculate = 0;                     // tokens drafted by n-gram lookup at most; 0: off
-};
-
-struct TokenLogprob {
-  int32_t id = 0;
-  float logprob = 0;      // after the sampler chain (what it was drawn with)
-  float raw_logprob = 0;  // of the model's own distribution
 };
 
 // Everything is valid during the call only.
@@ -103,7 +98,7 @@ class ResponseSink {
   virtual ~ResponseSink() = default;
   virtual void started(const Started&) {}
   virtual void token(const TokenOut&) {}
-  virtual void prompt_token(uint32_t position, const TokenLogprob&, std::span<const TokenLogprob> top) {}
+  virtual void prompt_token(uint32_t /*position*/, const TokenLogprob&, std::span<const TokenLogprob> /*top*/) {}
   virtual void choice_done(const ChoiceDone&) {}
   virtual void done(const RequestDone&) = 0;  // the last call; the engine drops the sink after it
 };
@@ -116,10 +111,11 @@ struct EngineOptions {
   uint64_t store_bytes = 0;         // budget of the state store beyond running sequences
   uint64_t prefill_rows_max = 0;    // of a step while others decode; 0: chosen so that decode is not slowed more than twofold
   uint64_t store_ttl_ms = 0;
+  bool speculation = false;         // requests may ask to speculate: one more state for each sequence
   std::function<uint64_t()> now_us;  // injected clock; empty: the steady clock
 };
 
-// A snapshot; each figure is read on its own.
+// A snapshot; each figure is read on its own. Plain numbers only: it is copied word by word.
 struct EngineStatistics {
   uint32_t queued_requests = 0, running_sequences = 0;
   uint64_t queued_tokens = 0;
@@ -139,6 +135,8 @@ struct Submitted {
 
 class Engine {
  public:
+  // What an engine takes beside the runtime's own memory and store_bytes: sequences, their pages, tables, the sampler's scratch.
+  static uint64_t bytes(const runtime::Runtime& runtime, const EngineOptions& options);
   // `runtime` (sizes with at least sequences_max logit rows) and `tokenizer` outlive the engine. Starts the thread.
   static Result<std::unique_ptr<Engine>> create(runtime::Runtime& runtime, const text::Tokenizer& tokenizer, uint64_t fingerprint,
                                                 const EngineOptions& options);

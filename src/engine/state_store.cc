@@ -42,6 +42,14 @@ StateStore::StateStore(const StoreOptions& options, std::unique_ptr<Evictor> evi
   for (uint32_t i = records; i > 0; --i) free_records_.push_back(i - 1);
 }
 
+uint64_t StateStore::bytes_for(const StoreOptions& options, uint64_t blocks) {
+  const uint64_t state_blocks = (options.state_bytes + options.page_bytes - 1) / options.page_bytes;
+  const uint64_t per_block = options.page_bytes + PageTree::bytes_per_node() + kTableBytesPerBlock;
+  const uint64_t record = sizeof(Checkpoint) + sizeof(uint32_t), per_record = std::max<uint64_t>(state_blocks, 1) * per_block;
+  const uint64_t needed = std::max(blocks, state_blocks + 1) * per_block + 3 * record + kLosses * sizeof(Loss);
+  return needed + needed / (per_record - record) * record + record;  // create() makes a record for every per_record bytes
+}
+
 uint32_t StateStore::deepest(std::span<const int32_t> tokens, uint32_t tenant, uint64_t limit) {
   uint32_t best = kNoCheckpoint;
   uint64_t best_position = 0;
@@ -55,6 +63,17 @@ uint32_t StateStore::deepest(std::span<const int32_t> tokens, uint32_t tenant, u
     }
   });
   return best;
+}
+
+uint64_t StateStore::resumable(uint32_t tenant, std::span<const int32_t> tokens) {
+  if (tokens.size() < options_.tokens_min || tokens.empty()) return 0;
+  const uint32_t found = deepest(tokens, tenant, tokens.size() - 1);
+  return found == kNoCheckpoint ? 0 : records_[found].position;
+}
+
+uint32_t StateStore::find(uint32_t tenant, std::span<const int32_t> tokens) {
+  const uint32_t found = deepest(tokens, tenant, tokens.size());
+  return found != kNoCheckpoint && records_[found].position == tokens.size() ? found : kNoCheckpoint;
 }
 
 void StateStore::lookup(const LookupRequest& request, Lookup& out) {
@@ -366,7 +385,7 @@ Status StateStore::pin(uint32_t id, uint64_t ttl_ms, uint64_t now_ms) {
   unpin(id);
   Checkpoint& c = records_[id];
   const uint64_t bytes = (uint64_t{state_blocks_} + tree_[c.node].depth + 1) * block_cost_;  // shared pages count for each pin
-  const uint64_t most = options_.budget_bytes / 100 * options_.pin_percent;
+  const uint64_t most = (options_.budget_bytes - std::min(options_.running_pages * block_cost_, options_.budget_bytes)) / 100 * options_.pin_percent;
   if (pinned_bytes_ + bytes > most) {
     return Error{fmt::format("pinning {} bytes beside {} already pinned exceeds the pins' share of {} bytes", bytes, pinned_bytes_, most)};
   }

@@ -24,6 +24,7 @@ struct StoreOptions {
   uint64_t tokens_min = 1;        // shorter prompts are neither kept nor looked up
   uint64_t ttl_ms = 0;            // untouched for longer: gone; 0: never
   uint32_t pin_percent = 50;      // of the budget, for pins
+  uint64_t running_pages = 0;     // blocks that running sequences may take at most: never promised to pins
   bool bytes_backed = false;      // memory behind the blocks (an engine) or only their numbers (replay, tests)
 };
 
@@ -91,7 +92,13 @@ struct StoreStats {
 class StateStore final : private StoreView {
  public:
   static Result<std::unique_ptr<StateStore>> create(const StoreOptions& options, std::unique_ptr<Evictor> evictor);
+  // The least budget with which there are `blocks` blocks (and room for one state with a page), tables included.
+  static uint64_t bytes_for(const StoreOptions& options, uint64_t blocks);
 
+  // Where lookup() would resume, without counting as a use.
+  uint64_t resumable(uint32_t tenant, std::span<const int32_t> tokens);
+  // The checkpoint at exactly these tokens' end, or kNoCheckpoint.
+  uint32_t find(uint32_t tenant, std::span<const int32_t> tokens);
   void lookup(const LookupRequest& request, Lookup& out);  // `out` is reused between calls: nothing is allocated once it has grown
   void release(Lookup& lookup);
   // The checkpoint's number, or kNoCheckpoint if it was not worth its bytes. It may go at any later insert().
@@ -99,6 +106,7 @@ class StateStore final : private StoreView {
 
   // Pages for a running sequence (bytes_backed); evicts for them, an error when only pinned and running ones are left.
   Result<BlockId> take_page();
+  void retain_page(BlockId page) { pool_.retain(page); }
   void release_page(BlockId page) { pool_.release(page); }
   std::byte* page_data(BlockId page) { return pool_.data(page); }
   void copy_state(uint32_t checkpoint, std::span<std::byte> out);

@@ -1,0 +1,336 @@
+// Requests from arrival to their slots, and their ends. The step itself is in scheduler_step.cc.
+#include "engine/scheduler.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/limits.h"
+#include "engine/eviction.h"
+#include "engine/scheduler_job.h"
+
+namespace sluice::engine {
+namespace {
+
+constexpr uint64_t kBlockBytesWithoutKv = 4096;  // of the store's blocks where a model has no attention
+constexpr uint64_t kWorthWaiting = kPageTokens;  // tokens of a prefix that another request is computing
+constexpr size_t kAccountsKept = 1024;
+
+uint64_t pages_of(const StepSizes& sizes, const EngineOptions& options) {
+  return sizes.page_bytes == 0 ? 0 : options.sequences_max * ((options.context + kPageTokens - 1) / kPageTokens);
+}
+
+StoreOptions store_options(const StepSizes& sizes, const EngineOptions& options) {
+  StoreOptions store;
+  store.page_bytes = sizes.page_bytes == 0 ? kBlockBytesWithoutKv : sizes.page_bytes;
+  store.state_bytes = sizes.state_bytes;
+  store.cost = {static_cast<double>(sizes.flops_per_token), static_cast<double>(sizes.attention_flops) / 2};
+  store.ttl_ms = options.store_ttl_ms;
+  store.running_pages = pages_of(sizes, options);
+  store.bytes_backed = true;
+  store.budget_bytes = StateStore::bytes_for(store, store.running_pages) + options.store_bytes;
+  return store;
+}
+
+std::string too_large(std::string_view what, uint64_t value, uint64_t limit) { return fmt::format("{} {}: the limit is {}", what, value, limit); }
+
+}  // namespace
+
+uint64_t Scheduler::bytes(const StepSizes& sizes, const EngineOptions& options) {
+  const uint64_t sampler = sizes.vocabulary * (sizeof(float) + 2 * sizeof(double)) + sizes.vocabulary / 8;
+  EngineOptions bare = options;
+  bare.store_bytes = 0;
+  return SequenceSlots::bytes(sizes, options.sequences_max, options.context, options.speculation) + store_options(sizes, bare).budget_bytes + sampler;
+}
+
+Result<std::unique_ptr<Scheduler>> Scheduler::create(StepRunner& runner, const text::Tokenizer& tokenizer, uint64_t fingerprint,
+                                                     const EngineOptions& options) {
+  const StepSizes& sizes = runner.sizes();
+  if (options.context == 0 || options.context > limits::kContextTokensMax) {
+    return Error{fmt::format("a context of {} tokens: must be 1 to {}", options.context, limits::kContextTokensMax)};
+  }
+  if (options.sequences_max == 0 || options.sequences_max > sizes.logit_rows_max) {
+    return Error{fmt::format("{} sequences at once: must be 1 to the plan's {} rows of logits", options.sequences_max, sizes.logit_rows_max)};
+  }
+  std::unique_ptr<Scheduler> scheduler(new Scheduler(runner, tokenizer, fingerprint, options));
+  StoreOptions store = store_options(sizes, options);
+  store.program = fingerprint;
+  SLUICE_TRY(scheduler->store_, StateStore::create(store, learned_evictor()));
+  SLUICE_TRY(SequenceSlots slots, SequenceSlots::create(sizes, options.sequences_max, options.context, options.speculation, *scheduler->store_));
+  scheduler->slots_.emplace(std::move(slots));
+  return scheduler;
+}
+
+Scheduler::Scheduler(StepRunner& runner, const text::Tokenizer& tokenizer, uint64_t fingerprint, const EngineOptions& options)
+    : runner_(runner), tokenizer_(tokenizer), fingerprint_(fingerprint), options_(options), sampler_(runner.sizes().vocabulary),
+      pace_(options.sequences_max, runner.sizes().rows_max, options.prefill_rows_max), mask_((runner.sizes().vocabulary + 63) / 64) {
+  running_.reserve(options.sequences_max);
+  pieces_.reserve(options.sequences_max);
+  rows_.reserve(runner.sizes().rows_max);
+  prefilling_.reserve(options.sequences_max);
+}
+
+Scheduler::~Scheduler() = default;
+
+Submitted Scheduler::check(const Request& request) const {
+  const StepSizes& sizes = runner_.sizes();
+  const auto invalid = [](std::string message) { return Submitted{0, Refusal::kInvalid, std::move(message)}; };
+  if (request.prompt.empty()) return invalid("the prompt has no tokens");
+  if (request.prompt.size() + (request.max_tokens > 0 ? 1 : 0) > options_.context) {
+    return {0, Refusal::kTooLong, fmt::format("the prompt has {} tokens; the context holds {}, the answer's among them", request.prompt.size(),
+                                              options_.context)};
+  }
+  for (const int32_t id : request.prompt) {
+    if (id < 0 || static_cast<uint64_t>(id) >= sizes.vocabulary) {
+      return invalid(fmt::format("token id {} is outside the vocabulary of {}", id, sizes.vocabulary));
+    }
+  }
+  if (request.choices == 0) return invalid("0 choices: at least one is needed");
+  if (request.choices > options_.sequences_max) return invalid(too_large("choices", request.choices, options_.sequences_max));
+  if (request.top_logprobs > kTopLogprobsMax) return invalid(too_large("top logprobs", static_cast<uint64_t>(request.top_logprobs), kTopLogprobsMax));
+  if (request.embed && sizes.last_norm < 0) return invalid("this model was compiled without what embeddings need");
+  if (request.speculate > 0 && !options_.speculation) return invalid("speculation was not planned for (EngineOptions::speculation)");
+  if (!std::isfinite(request.sampler.temperature) || request.sampler.temperature < 0) {
+    return invalid(fmt::format("temperature {}: must be 0 or more", request.sampler.temperature));
+  }
+  for (const uint32_t position : request.pin_positions) {
+    if (position > request.prompt.size()) return invalid(too_large("pin position", position, request.prompt.size()));
+  }
+  return {};
+}
+
+Scheduler::Account& Scheduler::account(uint32_t key) {
+  Account& mine = accounts_[key];
+  if (mine.jobs > 0) return mine;
+  uint64_t least = UINT64_MAX;
+  for (const auto& [other, account] : accounts_) {
+    if (account.jobs > 0) least = std::min(least, account.served);
+  }
+  if (least != UINT64_MAX) floor_ = std::max(floor_, least);
+  mine.served = std::max(mine.served, floor_);  // time without work is not saved up
+  return mine;
+}
+
+void Scheduler::add(RequestId id, Request request, std::shared_ptr<ResponseSink> sink) {
+  auto job = std::make_unique<Job>();
+  job->id = id;
+  job->request = std::move(request);
+  job->sink = std::move(sink);
+  job->account = &account(job->request.key);
+  ++job->account->jobs;
+  job->submitted_us = now_us();
+  ++statistics_.queued_requests;
+  statistics_.queued_tokens += job->request.prompt.size();
+  jobs_.push_back(std::move(job));
+}
+
+void Scheduler::cancel(RequestId id) {
+  for (const auto& job : jobs_) {
+    if (job->id == id) job->cancelled = true;
+  }
+}
+
+void Scheduler::cancel_all() {
+  for (const auto& job : jobs_) job->cancelled = true;
+  end_what_is_due();
+  sweep();
+}
+
+void Scheduler::sweep() {
+  std::erase_if(running_, [](const auto& choice) { return choice->done; });
+  std::erase_if(jobs_, [&](const auto& job) {
+    if (!job->gone) return false;
+    --job->account->jobs;
+    if (job->account->jobs == 0 && accounts_.size() > kAccountsKept) accounts_.erase(job->request.key);
+    return true;
+  });
+}
+
+// Cancelled requests, and deadlines that have passed.
+void Scheduler::end_what_is_due() {
+  const uint64_t now = now_us();
+  for (const auto& job : jobs_) {
+    if (job->gone) continue;
+    if (job->cancelled) {
+      finish_job(*job, FinishReason::kCancelled, "");
+      continue;
+    }
+    const Request& r = job->request;
+    const uint64_t waited_ms = (now - job->submitted_us) / 1000;
+    const bool late = (r.queue_deadline_ms > 0 && !job->admitted() && waited_ms >= r.queue_deadline_ms) ||
+                      (r.first_token_deadline_ms > 0 && job->prompt_done_us == 0 && waited_ms >= r.first_token_deadline_ms) ||
+                      (r.total_deadline_ms > 0 && waited_ms >= r.total_deadline_ms);
+    if (late) finish_job(*job, FinishReason::kDeadline, "");
+  }
+}
+
+void Scheduler::leave_queue(const Job& job) {
+  --statistics_.queued_requests;
+  statistics_.queued_tokens -= job.request.prompt.size();
+  ++departures_.requests;
+  departures_.tokens += job.request.prompt.size();
+}
+
+bool Scheduler::before(const Job& a, const Job& b) const {
+  if (a.request.tier != b.request.tier) return a.request.tier < b.request.tier;
+  if (a.account->served != b.account->served) return a.account->served < b.account->served;
+  return a.id < b.id;
+}
+
+void Scheduler::admit() {
+  while (slots_->free_count() > slots_promised_) {
+    Job* const job = next_to_admit();
+    // A job of many choices is not overtaken for ever by those that need fewer slots.
+    if (job == nullptr || job->request.choices > slots_->free_count() - slots_promised_) return;
+    start(*job);
+  }
+}
+
+Scheduler::Job* Scheduler::next_to_admit() {
+  Job* best = nullptr;
+  for (const auto& job : jobs_) {
+    if (job->gone || job->admitted() || (best != nullptr && !before(*job, *best))) continue;
+    if (!waits_for_a_prefix(*job)) best = job.get();
+  }
+  return best;
+}
+
+// Somebody is reading a prompt that begins like this one: its checkpoint where they part is worth more than computing the same once more.
+bool Scheduler::waits_for_a_prefix(Job& job) {
+  if (!job.shares()) return false;
+  if (job.waits_for != 0) {
+    for (const auto& choice : running_) {
+      if (choice->job.id == job.waits_for && !choice->done && (*slots_)[choice->slot].read < job.waits_until) return true;
+    }
+    job.waits_for = 0;
+  }
+  for (const auto& choice : running_) {
+    Job& other = choice->job;
+    if (choice->done || choice->decoding || !other.shares() || other.request.tenant != job.request.tenant) continue;
+    const uint64_t read = (*slots_)[choice->slot].read;
+    const std::vector<int32_t>&mine = job.request.prompt, &theirs = other.request.prompt;
+    const uint64_t most = std::min(mine.size(), theirs.size()) - 1;  // the last token is computed for its logits
+    if (most < read + kNearTokens) continue;
+    const auto parts = std::mismatch(mine.begin(), mine.begin() + static_cast<std::ptrdiff_t>(most), theirs.begin());
+    uint64_t common = static_cast<uint64_t>(parts.first - mine.begin());
+    if (common < read + kNearTokens || common < store_->resumable(job.request.tenant, mine) + kWorthWaiting) continue;
+    auto place = std::find_if(other.places.begin(), other.places.end(), [&](const Place& p) { return p.position + kNearTokens > common; });
+    if (place != other.places.end() && place->position <= common) {
+      common = place->position;
+      place->always = true;
+    } else {
+      other.places.insert(place, {common, Kind::kJunction, true, false});
+    }
+    job.waits_for = other.id;
+    job.waits_until = common;
+    return true;
+  }
+  return false;
+}
+
+void Scheduler::start(Job& job) {
+  const Request& r = job.request;
+  job.admitted_us = now_us();
+  leave_queue(job);
+  const uint32_t slot = slots_->take();
+  ++statistics_.running_sequences;
+  slots_promised_ += r.choices - 1;
+  job.started = job.running = 1;
+  running_.push_back(std::make_unique<Choice>(job, 0, slot, tokenizer_));
+  Choice& choice = *running_.back();
+  (*slots_)[slot].tokens.assign(r.prompt.begin(), r.prompt.end());
+  if (r.use_store && !job.needs_every_row()) {
+    store_->lookup({.tenant = r.tenant, .program = fingerprint_, .now_ms = job.admitted_us / 1000, .tokens = r.prompt, .message_starts = r.message_starts},
+                   lookup_);
+    job.resumed = choice.kept = lookup_.resume;
+  } else {
+    lookup_.resume = lookup_.matched = 0;
+    lookup_.checkpoint = kNoCheckpoint;
+  }
+  if (r.keep) place_checkpoints(job, lookup_);
+  statistics_.prompt_tokens += r.prompt.size();
+  statistics_.cached_tokens += job.resumed;
+  job.sink->started({job.admitted_us - job.submitted_us, job.resumed, r.use_store && !job.needs_every_row() ? &lookup_ : nullptr});
+  if (lookup_.resume == 0) {
+    store_->release(lookup_);
+  } else if (const Status resumed = slots_->resume(slot, lookup_); !resumed.ok()) {
+    fail(choice, resumed.error().message);
+  }
+}
+
+void Scheduler::place_checkpoints(Job& job, const Lookup& lookup) {
+  const Request& r = job.request;
+  std::vector<Mark> marks;
+  const uint64_t last_message = r.message_starts.empty() ? 0 : r.message_starts.back();
+  place_prompt({lookup.resume, lookup.matched, r.prompt.size(), r.system_end, last_message}, marks);
+  for (const Mark& mark : marks) {
+    if (mark.position >= job.resumed + kNearTokens) job.places.push_back({mark.position, mark.kind, false, false});
+  }
+  if (r.pin_ttl_ms == 0) return;
+  const uint64_t now_ms = job.admitted_us / 1000;
+  const auto pin_at = [&](uint64_t position) {
+    if (position == 0) return;
+    if (position <= job.resumed) {  // read by an earlier request; there may be a checkpoint
+      const uint32_t there = store_->find(r.tenant, std::span(r.prompt).first(position));
+      if (there != kNoCheckpoint) (void)store_->pin(there, r.pin_ttl_ms, now_ms);
+      return;
+    }
+    const auto place = std::find_if(job.places.begin(), job.places.end(), [&](const Place& p) { return p.position >= position; });
+    if (place != job.places.end() && place->position == position) {
+      place->always = place->pin = true;
+    } else {
+      job.places.insert(place, {position, Kind::kJunction, true, true});
+    }
+  };
+  for (const uint32_t position : r.pin_positions) pin_at(position);
+  pin_at(r.prompt.size() - 1);
+}
+
+void Scheduler::fail(Choice& choice, const std::string& message) { finish_job(choice.job, FinishReason::kError, message); }
+
+void Scheduler::finish(Choice& choice, FinishReason reason, int32_t stop_id) {
+  if (choice.done) return;
+  Job& job = choice.job;
+  SequenceSlot& slot = (*slots_)[choice.slot];
+  if (reason != FinishReason::kError && choice.decoding && job.request.keep && slot.read >= choice.kept + kNearTokens) {
+    keep(choice, {slot.read, Kind::kAnswerEnd, false, false});
+  }
+  choice.text.finish();
+  job.sink->choice_done({choice.number, reason, choice.text.shown(), choice.text.stopped_by(), stop_id, choice.generated});
+  choice.done = true;
+  slots_->give_back(choice.slot);
+  --statistics_.running_sequences;
+  if (--job.running == 0 && job.started == job.request.choices) finish_job(job, reason, "");
+}
+
+// Ends whatever of the job has not ended, and tells its sink for the last time.
+void Scheduler::finish_job(Job& job, FinishReason reason, std::string_view error) {
+  if (job.gone) return;
+  job.gone = true;  // first: finish() of the last choice comes back here
+  if (!job.admitted()) leave_queue(job);
+  for (const auto& choice : running_) {
+    if (&choice->job == &job) finish(*choice, reason, -1);
+  }
+  if (job.admitted()) slots_promised_ -= job.request.choices - job.started;
+  for (; job.started < job.request.choices; ++job.started) job.sink->choice_done({.choice = job.started, .reason = reason});
+  const uint64_t now = now_us();
+  const uint64_t begun = job.admitted_us == 0 ? now : job.admitted_us, read = job.prompt_done_us == 0 ? now : job.prompt_done_us;
+  RequestDone done{.prompt_tokens = job.request.prompt.size(), .cached_tokens = job.resumed, .completion_tokens = job.completion_tokens,
+                   .drafted_tokens = job.drafted, .accepted_tokens = job.accepted, .queue_us = begun - job.submitted_us,
+                   .prompt_us = read - begun, .completion_us = now - read, .error = error, .embedding = job.embedding_mean};
+  ++(reason == FinishReason::kCancelled ? statistics_.requests_cancelled
+     : reason == FinishReason::kError   ? statistics_.requests_failed
+                                        : statistics_.requests_done);
+  job.sink->done(done);
+  job.sink.reset();
+}
+
+const EngineStatistics& Scheduler::statistics() {
+  statistics_.prefill_tokens_per_s = pace_.prefill_tokens_per_s();
+  statistics_.decode_step_ms = pace_.decode_step_ms();
+  statistics_.store = store_->stats();
+  return statistics_;
+}
+
+}  // namespace sluice::engine

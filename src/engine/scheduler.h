@@ -1,0 +1,111 @@
+// The engine's deterministic core: jobs wait in one queue, take slots, and share steps; everything happens inside step(), with the time that the injected
+// clock tells, so whole runs are simulated in tests. Decode rows go first; prefill chunks fill what is left, fewer while others decode.
+// Contract: one thread. A chunk ends where a checkpoint is to be taken (placement.h). A job that fails ends alone.
+// Next: step_runner.h (what steps), sequence_slots.h (where sequences live), engine.cc (the thread around this).
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/answer_text.h"
+#include "engine/engine.h"
+#include "engine/placement.h"
+#include "engine/sequence_slots.h"
+#include "engine/step_pace.h"
+#include "engine/step_runner.h"
+
+namespace sluice::engine {
+
+class Scheduler {
+ public:
+  // `runner` and `tokenizer` outlive the scheduler.
+  static Result<std::unique_ptr<Scheduler>> create(StepRunner& runner, const text::Tokenizer& tokenizer, uint64_t fingerprint, const EngineOptions& options);
+  static uint64_t bytes(const StepSizes& sizes, const EngineOptions& options);
+  ~Scheduler();
+
+  // Whether this request can ever run; of any thread, before add().
+  Submitted check(const Request& request) const;
+  void add(RequestId id, Request request, std::shared_ptr<ResponseSink> sink);
+  void cancel(RequestId id);
+  void cancel_all();
+
+  // Ends what is due, admits what fits, computes one step. False when there was nothing to compute.
+  bool step();
+  bool idle() const { return jobs_.empty(); }
+
+  StateStore& store() { return *store_; }
+  const EngineStatistics& statistics();
+  // Since the beginning, what has left the queue: for a slot, or for good.
+  struct Departures {
+    uint64_t requests = 0, tokens = 0;
+  };
+  const Departures& departures() const { return departures_; }
+
+ private:
+  struct Job;
+  struct Choice;
+  struct Piece;
+  struct Place;
+  struct Account;
+
+  Scheduler(StepRunner& runner, const text::Tokenizer& tokenizer, uint64_t fingerprint, const EngineOptions& options);
+
+  // Admission and ends (scheduler.cc).
+  void sweep();
+  void end_what_is_due();
+  void leave_queue(const Job& job);
+  void admit();
+  Job* next_to_admit();
+  bool waits_for_a_prefix(Job& job);
+  void start(Job& job);
+  void place_checkpoints(Job& job, const Lookup& lookup);
+  void finish(Choice& choice, FinishReason reason, int32_t stop_id);
+  void finish_job(Job& job, FinishReason reason, std::string_view error);
+  void fail(Choice& choice, const std::string& message);
+  Account& account(uint32_t key);
+  bool before(const Job& a, const Job& b) const;
+
+  // One step (scheduler_step.cc).
+  void plan_rows();
+  void plan_decode();
+  void plan_prefill(uint64_t budget);
+  void add_rows(Choice& choice, uint64_t rows, uint64_t wanting);
+  void compute();
+  void after(const Piece& piece, size_t logits_begin);
+  void keep(Choice& choice, const Place& place);
+  void tell_prompt_logprobs(Choice& choice, uint64_t position, size_t rows, size_t logits_begin);
+  void end_of_prompt(Choice& first, std::span<const float> logits);
+  void draw(Choice& choice, std::span<const float> logits);
+
+  uint64_t now_us() const { return options_.now_us(); }
+
+  StepRunner& runner_;
+  const text::Tokenizer& tokenizer_;
+  const uint64_t fingerprint_;
+  EngineOptions options_;
+  std::unique_ptr<StateStore> store_;
+  std::optional<SequenceSlots> slots_;
+  Sampler sampler_;
+  StepPace pace_;
+  std::vector<std::unique_ptr<Job>> jobs_;  // in order of arrival
+  std::map<uint32_t, Account> accounts_;
+  uint64_t floor_ = 0;  // what a key that comes anew has been served
+  std::vector<std::unique_ptr<Choice>> running_;  // one for each slot taken
+  uint32_t slots_promised_ = 0;                   // to choices that fork at their prompt's end
+  uint64_t turn_ = 0;                             // which decoding sequence goes first
+  std::vector<Piece> pieces_;
+  std::vector<runtime::StepRow> rows_;
+  uint64_t logit_rows_ = 0, decode_rows_ = 0;
+  uint32_t decoding_ = 0;
+  std::vector<Choice*> prefilling_;
+  std::vector<text::MaskWord> mask_;
+  std::vector<int32_t> banned_;
+  Lookup lookup_;
+  EngineStatistics statistics_;
+  Departures departures_;
+};
+
+}  // namespace sluice::engine

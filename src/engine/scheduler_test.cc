@@ -1,0 +1,265 @@
+// Whole runs of the engine's core with a fake runtime and a fake clock: what comes out, in which order, at what cost.
+#include "engine/scheduler.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "engine/fake_runner.h"
+#include "engine/scheduler_testing.h"
+
+namespace sluice::engine {
+namespace {
+
+TEST(Scheduler, AnswersAreThoseOfTheModelComputedFromNothing) {
+  for (const StepSizes& sizes : kFakeShapes) {
+    Bench bench(sizes, {.context = 512, .sequences_max = 4});
+    const RequestId a = bench.ask(fake_prompt(1, 130), {.max_tokens = 40});
+    const RequestId b = bench.ask(fake_prompt(2, 7), {.max_tokens = 70});
+    bench.run();
+    EXPECT_EQ(bench.answer(a).tokens, bench.expect(fake_prompt(1, 130), 40));
+    EXPECT_EQ(bench.answer(b).tokens, bench.expect(fake_prompt(2, 7), 70));
+    EXPECT_EQ(bench.answer(a).reason, FinishReason::kLength);
+    bench.scheduler().store().check();
+  }
+}
+
+TEST(Scheduler, AnIdenticalPromptComputesOneToken) {
+  for (const StepSizes& sizes : kFakeShapes) {
+    Bench bench(sizes, {.context = 512, .sequences_max = 4, .store_bytes = 1 << 22});
+    const auto prompt = fake_prompt(1, 200);
+    bench.ask(prompt, {.max_tokens = 5});
+    bench.run();
+    const RequestId again = bench.ask(prompt, {.max_tokens = 5});
+    bench.run();
+    EXPECT_EQ(bench.answer(again).done.cached_tokens, 199u);
+    EXPECT_EQ(bench.answer(again).tokens, bench.expect(prompt, 5));
+  }
+}
+
+TEST(Scheduler, PrefillAndDecodeShareAStepAndItsRows) {
+  Bench bench(kFakeShapes[0], {.context = 4096, .sequences_max = 4, .prefill_rows_max = 16});
+  const RequestId talker = bench.ask(fake_prompt(1, 20), {.max_tokens = 60});
+  bench.step(5);
+  const RequestId reader = bench.ask(fake_prompt(2, 900), {.max_tokens = 2});
+  bench.run();
+  EXPECT_LE(bench.runner().rows_most, bench.runner().sizes().rows_max);
+  EXPECT_EQ(bench.answer(talker).tokens, bench.expect(fake_prompt(1, 20), 60));
+  EXPECT_EQ(bench.answer(reader).tokens, bench.expect(fake_prompt(2, 900), 2));
+}
+
+TEST(Scheduler, ChoicesForkAtThePromptsEndAndDrawApart) {
+  for (const StepSizes& sizes : kFakeShapes) {
+    Bench bench(sizes, {.context = 512, .sequences_max = 4});
+    const auto prompt = fake_prompt(3, 100);
+    Ask ask{.max_tokens = 30, .choices = 3};
+    ask.sampler.temperature = 1.5f;
+    const RequestId id = bench.ask(prompt, ask);
+    bench.run();
+    EXPECT_EQ(bench.runner().rows_computed, 100u + 3 * 29u);
+    std::map<uint32_t, std::vector<int32_t>> by_choice = bench.answer(id).by_choice;
+    ASSERT_EQ(by_choice.size(), 3u);
+    for (const auto& [choice, tokens] : by_choice) EXPECT_EQ(tokens, bench.expect(prompt, 30, ask.sampler, choice)) << choice;
+    EXPECT_NE(by_choice[0], by_choice[1]);
+    EXPECT_EQ(bench.answer(id).choices_done, 3);
+  }
+}
+
+TEST(Scheduler, CancellingFreesEverythingWithinOneStep) {
+  Bench bench(kFakeShapes[0], {.context = 512, .sequences_max = 2});
+  const RequestId decoding = bench.ask(fake_prompt(1, 20), {.max_tokens = 400});
+  const RequestId queued = bench.ask(fake_prompt(5, 20), {.max_tokens = 400});
+  const RequestId third = bench.ask(fake_prompt(6, 20), {.max_tokens = 3});
+  bench.step(6);
+  EXPECT_EQ(bench.scheduler().statistics().running_sequences, 2u);
+  bench.scheduler().cancel(decoding);
+  bench.scheduler().cancel(queued);
+  bench.step(1);
+  EXPECT_EQ(bench.answer(decoding).reason, FinishReason::kCancelled);
+  EXPECT_EQ(bench.answer(queued).reason, FinishReason::kCancelled);
+  bench.run();
+  EXPECT_EQ(bench.answer(third).tokens, bench.expect(fake_prompt(6, 20), 3));
+  EXPECT_EQ(bench.scheduler().statistics().running_sequences, 0u);
+  EXPECT_EQ(bench.scheduler().statistics().requests_cancelled, 2u);
+}
+
+TEST(Scheduler, OneRequestsFailureLeavesTheOthersBits) {
+  Bench bench(kFakeShapes[0], {.context = 512, .sequences_max = 4});
+  bench.runner().failing_token = 3;
+  auto bad = fake_prompt(1, 40);
+  bad[20] = 3;
+  auto good = fake_prompt(2, 90);
+  std::replace(good.begin(), good.end(), 3, 4);
+  Ask ask{.max_tokens = 1};
+  const RequestId fails = bench.ask(bad, ask), works = bench.ask(good, ask);
+  bench.run();
+  EXPECT_EQ(bench.answer(fails).reason, FinishReason::kError);
+  EXPECT_NE(bench.answer(fails).error.find("does not like"), std::string::npos);
+  EXPECT_EQ(bench.answer(works).tokens, bench.expect(good, 1));
+}
+
+TEST(Scheduler, DeadlinesEndWhatIsLate) {
+  Bench bench(kFakeShapes[0], {.context = 4096, .sequences_max = 1});
+  const RequestId runs = bench.ask(fake_prompt(1, 20), {.max_tokens = 3000, .total_deadline_ms = 100});
+  const RequestId waits = bench.ask(fake_prompt(2, 20), {.max_tokens = 5, .queue_deadline_ms = 20});
+  const RequestId slow = bench.ask(fake_prompt(3, 3000), {.max_tokens = 5, .first_token_deadline_ms = 120});
+  bench.run();
+  EXPECT_EQ(bench.answer(runs).reason, FinishReason::kDeadline);
+  EXPECT_GT(bench.answer(runs).tokens.size(), 20u);
+  EXPECT_EQ(bench.answer(waits).reason, FinishReason::kDeadline);
+  EXPECT_EQ(bench.answer(waits).done.prompt_us, 0u);
+  EXPECT_EQ(bench.answer(slow).reason, FinishReason::kDeadline);
+  EXPECT_TRUE(bench.answer(slow).tokens.empty());
+}
+
+TEST(Scheduler, StopStringsAreFoundAcrossTokensAndHeldBack) {
+  Bench bench(kFakeShapes[0], {.context = 512, .sequences_max = 2});
+  const auto prompt = fake_prompt(1, 20);
+  const RequestId free = bench.ask(prompt, {.max_tokens = 30});
+  bench.run();
+  const std::string text = bench.answer(free).text;
+  ASSERT_GT(text.size(), 20u);
+  const std::string stop = text.substr(9, 4);
+  const RequestId stopped = bench.ask(prompt, {.max_tokens = 30, .stops = {stop, "never there"}});
+  bench.run();
+  EXPECT_EQ(bench.answer(stopped).reason, FinishReason::kStop);
+  EXPECT_EQ(bench.answer(stopped).text, text.substr(0, text.find(stop)));
+  EXPECT_EQ(bench.answer(stopped).stop_string, stop);
+}
+
+TEST(Scheduler, EndTokensAndStopIdsWaitForMinTokens) {
+  Bench bench(kFakeShapes[0], {.context = 512, .sequences_max = 2});
+  const auto prompt = fake_prompt(4, 20);
+  const RequestId free = bench.ask(prompt, {.max_tokens = 30});
+  bench.run();
+  const int32_t fifth = bench.answer(free).tokens[4];
+  Ask ask{.max_tokens = 30};
+  ask.stop_ids = {fifth};
+  const RequestId stopped = bench.ask(prompt, ask);
+  ask.min_tokens = 12;
+  const RequestId later = bench.ask(prompt, ask);
+  bench.run();
+  EXPECT_EQ(bench.answer(stopped).reason, FinishReason::kStop);
+  EXPECT_EQ(bench.answer(stopped).stop_id, fifth);
+  EXPECT_LT(bench.answer(stopped).tokens.size(), 5u);
+  EXPECT_GE(bench.answer(later).tokens.size(), 12u);
+  EXPECT_EQ(std::count(bench.answer(later).tokens.begin(), bench.answer(later).tokens.begin() + 12, fifth), 0);
+}
+
+TEST(Scheduler, PromptsThatShareAPrefixWaitForItsOneComputation) {
+  for (const StepSizes& sizes : kFakeShapes) {
+    Bench bench(sizes, {.context = 4096, .sequences_max = 8, .store_bytes = 1 << 22});
+    const auto system = fake_prompt(9, 1000);
+    std::vector<RequestId> ids;
+    std::vector<std::vector<int32_t>> prompts;
+    for (uint64_t i = 0; i < 8; ++i) {
+      auto prompt = system;
+      const auto user = fake_prompt(20 + i, 30);
+      prompt.insert(prompt.end(), user.begin(), user.end());
+      ids.push_back(bench.ask(prompt, {.max_tokens = 10}));
+      prompts.push_back(prompt);
+    }
+    bench.run();
+    uint64_t computed = 0;
+    for (size_t i = 0; i < ids.size(); ++i) {
+      EXPECT_EQ(bench.answer(ids[i]).tokens, bench.expect(prompts[i], 10));
+      computed += prompts[i].size() - bench.answer(ids[i]).done.cached_tokens;
+    }
+    EXPECT_LE(computed, 1000u + 8 * (30 + kNearTokens));
+  }
+}
+
+TEST(Scheduler, KeysShareFairlyWhateverEachQueues) {
+  Bench bench(kFakeShapes[0], {.context = 512, .sequences_max = 1});
+  std::vector<RequestId> greedy;
+  for (uint64_t i = 0; i < 12; ++i) greedy.push_back(bench.ask(fake_prompt(40 + i, 100), {.max_tokens = 2, .key = 1}));
+  const RequestId modest = bench.ask(fake_prompt(99, 100), {.max_tokens = 2, .key = 2});
+  bench.run();
+  uint64_t earlier = 0;
+  for (const RequestId id : greedy) earlier += bench.answer(id).done_at_us < bench.answer(modest).done_at_us ? 1 : 0;
+  EXPECT_LE(earlier, 2u);
+}
+
+TEST(Scheduler, AHigherTierGoesFirst) {
+  Bench bench(kFakeShapes[0], {.context = 512, .sequences_max = 1});
+  const RequestId batch = bench.ask(fake_prompt(1, 50), {.max_tokens = 2, .tier = Tier::kBatch});
+  const RequestId fast = bench.ask(fake_prompt(2, 50), {.max_tokens = 2, .tier = Tier::kPerformance});
+  bench.run();
+  EXPECT_LT(bench.answer(fast).done_at_us, bench.answer(batch).done_at_us);
+}
+
+TEST(Scheduler, ALongPromptDoesNotSlowDecodingMoreThanTwofold) {
+  Bench bench(kFakeShapes[0], {.context = 8192, .sequences_max = 8});
+  std::vector<RequestId> talkers;
+  for (uint64_t i = 0; i < 7; ++i) talkers.push_back(bench.ask(fake_prompt(1 + i, 20), {.max_tokens = 300}));
+  bench.step(60);
+  const uint64_t before = bench.longest_gap_us(talkers[0], 20);
+  bench.ask(fake_prompt(50, 6000), {.max_tokens = 2});
+  bench.run();
+  EXPECT_LE(bench.longest_gap_us(talkers[0], 20), 2 * before);
+}
+
+TEST(Scheduler, RefusesWhatCanNeverRun) {
+  Bench bench(kFakeShapes[0], {.context = 128, .sequences_max = 2});
+  const auto refusal = [&](Request request) { return bench.scheduler().check(request); };
+  EXPECT_EQ(refusal({}).refusal, Refusal::kInvalid);
+  EXPECT_EQ(refusal({.prompt = fake_prompt(1, 128), .max_tokens = 1}).refusal, Refusal::kTooLong);
+  EXPECT_EQ(refusal({.prompt = fake_prompt(1, 128)}).refusal, Refusal::kNone);
+  EXPECT_EQ(refusal({.prompt = {100000}, .max_tokens = 1}).refusal, Refusal::kInvalid);
+  EXPECT_EQ(refusal({.prompt = {1}, .max_tokens = 1, .choices = 3}).refusal, Refusal::kInvalid);
+  EXPECT_NE(refusal({.prompt = {1}, .max_tokens = 1, .choices = 3}).message.find("limit is 2"), std::string::npos);
+}
+
+TEST(Scheduler, TheContextEndsAnAnswer) {
+  Bench bench(kFakeShapes[0], {.context = 100, .sequences_max = 2});
+  const RequestId id = bench.ask(fake_prompt(1, 90), {.max_tokens = 50});
+  bench.run();
+  EXPECT_EQ(bench.answer(id).tokens.size(), 10u);
+  EXPECT_EQ(bench.answer(id).reason, FinishReason::kLength);
+}
+
+TEST(Scheduler, ReadingWithoutAnswerKeepsThePrompt) {
+  Bench bench(kFakeShapes[0], {.context = 512, .sequences_max = 2, .store_bytes = 1 << 22});
+  auto prompt = fake_prompt(1, 300);
+  const RequestId id = bench.ask(prompt, {.max_tokens = 0});
+  bench.run();
+  EXPECT_EQ(bench.answer(id).reason, FinishReason::kLength);
+  prompt.push_back(1);
+  const RequestId next = bench.ask(prompt, {.max_tokens = 3});
+  bench.run();
+  EXPECT_GE(bench.answer(next).done.cached_tokens, 299u);
+}
+
+TEST(Scheduler, LogprobsOfAnswerAndPrompt) {
+  Bench bench(kFakeShapes[0], {.context = 512, .sequences_max = 2});
+  const auto prompt = fake_prompt(1, 30);
+  const RequestId id = bench.ask(prompt, {.max_tokens = 4, .top_logprobs = 3, .echo_logprobs = true});
+  bench.run();
+  const Answer& answer = bench.answer(id);
+  ASSERT_EQ(answer.prompt_logprobs.size(), 29u);
+  ASSERT_EQ(answer.logprobs.size(), 4u);
+  const std::vector<float> logits = bench.runner().expected(std::span(prompt).first(10));
+  double sum = 0;
+  for (const float logit : logits) sum += std::exp(static_cast<double>(logit));
+  EXPECT_NEAR(answer.prompt_logprobs[9].raw_logprob, static_cast<double>(logits[static_cast<size_t>(prompt[10])]) - std::log(sum), 1e-4);
+  EXPECT_EQ(answer.logprobs[0].id, answer.tokens[0]);
+  EXPECT_FLOAT_EQ(answer.logprobs[0].logprob, 0.0f);  // temperature 0: the only candidate
+  EXPECT_EQ(answer.tops[0].size(), 3u);
+  EXPECT_EQ(answer.tops[0][0].id, answer.tokens[0]);
+}
+
+TEST(Scheduler, AnEmbeddingIsTheMeanOverAllPromptRows) {
+  Bench bench(kFakeShapes[0], {.context = 512, .sequences_max = 2});
+  const auto prompt = fake_prompt(1, 77);
+  const RequestId id = bench.ask(prompt, {.max_tokens = 0, .embed = true});
+  bench.run();
+  double mean = 0;
+  for (const int32_t token : prompt) mean += token / 77.0;
+  ASSERT_EQ(bench.answer(id).embedding.size(), 1u);
+  EXPECT_NEAR(bench.answer(id).embedding[0], mean, 1e-4);
+}
+
+}  // namespace
+}  // namespace sluice::engine
