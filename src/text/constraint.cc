@@ -9,6 +9,7 @@
 #include "text/grammar_gbnf.h"
 #include "text/json_schema.h"
 #include "text/regex.h"
+#include "text/tool_calls.h"
 
 namespace sluice::text {
 namespace {
@@ -50,6 +51,7 @@ Status build_body(const ConstraintSpec& spec, Grammar& grammar) {
     case ConstraintKind::kChoice: return build_choice(spec, grammar);
     case ConstraintKind::kGrammar: return build_gbnf(spec.text, grammar);
     case ConstraintKind::kStructuralTags: return build_structural_tags(spec.text, spec.space, grammar);
+    case ConstraintKind::kToolCalls: return build_tool_calls(spec.text, grammar);
   }
   return {};
 }

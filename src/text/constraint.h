@@ -26,6 +26,7 @@ enum class ConstraintKind : uint8_t {
   kChoice,          // choices: one of these
   kGrammar,         // text: rules as llama.cpp writes them (GBNF)
   kStructuralTags,  // text: JSON, see text/constraint_tags.h
+  kToolCalls,       // text: of tool_calls_text() in text/tool_calls.h
 };
 
 struct ConstraintSpec {

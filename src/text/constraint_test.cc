@@ -211,6 +211,40 @@ TEST(Constraint, BeginsLazilyBehindTheEndOfThinking) {
   EXPECT_TRUE(by_token.must_end());
 }
 
+// Tokenizers differ in whether the marks of thinking are special tokens: either way a model may open its thoughts, and the end is seen.
+TEST(Constraint, ThinkingMayBeMarkedBySpecialTokens) {
+  std::vector<std::string> tokens = small_vocabulary();
+  const uint32_t end = static_cast<uint32_t>(tokens.size() - 2), open = end + 2, close = end + 3, turn = end + 4;
+  for (const char* name : {"<think>", "</think>", "<|im_start|>"}) tokens.emplace_back(name);
+  std::vector<uint8_t> special(tokens.size(), 0);
+  for (const uint32_t token : {end + 1, open, close, turn}) special[token] = 1;
+  const auto vocabulary = ConstraintVocabulary::create(tokens, std::vector<uint32_t>{end}, special);
+  ASSERT_TRUE(vocabulary.ok());
+  ConstraintSpec spec = spec_of(ConstraintKind::kJsonSchema, R"({"type":"object","properties":{"a":{"type":"integer"}},"required":["a"]})");
+  spec.start_after = "</think>";
+  const auto constraint = Constraint::compile(spec, *vocabulary, {});
+  ASSERT_TRUE(constraint.ok());
+  ConstraintState state(*constraint);
+  std::vector<MaskWord> mask((*vocabulary)->mask_words());
+  const auto allowed = [&](uint32_t token) {
+    EXPECT_TRUE(state.fill_mask(mask));
+    return bit(mask, token);
+  };
+  EXPECT_TRUE(allowed(open));
+  EXPECT_FALSE(allowed(turn));
+  EXPECT_FALSE(allowed(end));
+  ASSERT_TRUE(state.accept(open) && state.accept_text("\nIs it 1 or 2? {"));
+  EXPECT_FALSE(allowed(end));
+  ASSERT_TRUE(allowed(close) && state.accept(close) && state.accept_text("\n\n"));
+  EXPECT_FALSE(allowed('I'));
+  EXPECT_FALSE(allowed(open));
+  ASSERT_TRUE(state.accept_text("{\"a\":2}"));
+  EXPECT_TRUE(allowed(end));
+  ConstraintState spelled(*constraint);
+  ASSERT_TRUE(spelled.accept_text("<think>no</think>{\"a\":2"));
+  EXPECT_FALSE(spelled.accept_text("x"));
+}
+
 TEST(Constraint, JumpsAheadOverWhatIsForced) {
   ConstraintState state(compiled(regex("\\{\"name\": \"(foo|bar)\", \"done\": true\\}")));
   EXPECT_EQ(state.jump_ahead(), "{\"name\": \"");

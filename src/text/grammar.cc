@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <span>
 
 #include "text/utf8.h"
 
@@ -131,6 +132,8 @@ struct JsonEscape {
   char letter;
 };
 constexpr JsonEscape kJsonEscapes[] = {{'"', '"'}, {'\\', '\\'}, {'\b', 'b'}, {'\f', 'f'}, {'\n', 'n'}, {'\r', 'r'}, {'\t', 't'}};
+const CharSet kPythonPlain = {{'\t', '\n'}, {'\r', '\r'}, {0x20, 0x26}, {0x28, 0x5B}, {0x5D, kCodePointMax}};
+constexpr JsonEscape kPythonEscapes[] = {{'\'', '\''}, {'\\', '\\'}, {'\n', 'n'}, {'\r', 'r'}, {'\t', 't'}};
 
 }  // namespace
 
@@ -156,22 +159,24 @@ void Grammar::characters(RuleId rule, StateId from, StateId to, const CharSet& s
   }
 }
 
-void Grammar::json_characters(RuleId rule, StateId from, StateId to, const CharSet& set) {
-  characters(rule, from, to, intersect(set, kJsonPlain));
+void Grammar::quoted_characters(RuleId rule, StateId from, StateId to, const CharSet& set, TextForm form) {
+  const bool python = form == TextForm::kPython;
+  const std::span<const JsonEscape> escapes = python ? std::span<const JsonEscape>(kPythonEscapes) : kJsonEscapes;
+  characters(rule, from, to, intersect(set, python ? kPythonPlain : kJsonPlain));
   StateId backslash = kRuleStart;
   const auto after_backslash = [&] {
     if (backslash == kRuleStart) backslash = literal(rule, from, "\\");
     return backslash;
   };
-  for (const JsonEscape& escape : kJsonEscapes) {
+  for (const JsonEscape& escape : escapes) {
     if (!contains(set, escape.code_point)) continue;
     bytes(rule, after_backslash(), to, static_cast<uint8_t>(escape.letter), static_cast<uint8_t>(escape.letter));
   }
   constexpr std::string_view kHex = "0123456789abcdef";
   for (uint32_t c = 0; c < 0x20; ++c) {
-    const bool named = std::any_of(std::begin(kJsonEscapes), std::end(kJsonEscapes), [&](JsonEscape e) { return e.code_point == c; });
+    const bool named = std::any_of(escapes.begin(), escapes.end(), [&](JsonEscape e) { return e.code_point == c; });
     if (named || !contains(set, c)) continue;
-    const StateId high = literal(rule, after_backslash(), std::string("u00") + kHex[c >> 4]);
+    const StateId high = literal(rule, after_backslash(), std::string(python ? "x" : "u00") + kHex[c >> 4]);
     bytes(rule, high, to, static_cast<uint8_t>(kHex[c & 15]), static_cast<uint8_t>(kHex[c & 15]));
   }
 }
@@ -213,14 +218,15 @@ StateId Grammar::text(RuleId rule, StateId from, const CharDfa& dfa, TextForm fo
   for (size_t s = 0; s < dfa.states() && ok(); ++s) {
     for (const auto& [target, set] : sets_by_target(dfa, s)) {
       const StateId next = states[static_cast<size_t>(target)];
-      form == TextForm::kRaw ? characters(rule, states[s], next, set) : json_characters(rule, states[s], next, set);
+      form == TextForm::kRaw ? characters(rule, states[s], next, set) : quoted_characters(rule, states[s], next, set, form);
     }
     if (dfa.accept[s]) empty(rule, states[s], to);
   }
   return to;
 }
 
-StateId Grammar::json_string_rest(RuleId rule, StateId from, const CharDfa& dfa, RuleId tail) {
+StateId Grammar::string_rest(RuleId rule, StateId from, const CharDfa& dfa, TextForm form, RuleId tail) {
+  const uint8_t quote = form == TextForm::kPython ? '\'' : '"';
   std::vector<StateId> states(dfa.states());
   for (StateId& state : states) state = add_state(rule);
   const StateId to = add_state(rule);
@@ -230,8 +236,8 @@ StateId Grammar::json_string_rest(RuleId rule, StateId from, const CharDfa& dfa,
       call(rule, states[s], to, tail);
       continue;
     }
-    for (const auto& [target, set] : sets_by_target(dfa, s)) json_characters(rule, states[s], states[static_cast<size_t>(target)], set);
-    if (dfa.accept[s]) bytes(rule, states[s], to, '"', '"');
+    for (const auto& [target, set] : sets_by_target(dfa, s)) quoted_characters(rule, states[s], states[static_cast<size_t>(target)], set, form);
+    if (dfa.accept[s]) bytes(rule, states[s], to, quote, quote);
   }
   return to;
 }

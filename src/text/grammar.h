@@ -39,6 +39,7 @@ inline constexpr StateId kRuleEnd = 1;
 enum class TextForm {
   kRaw,   // the code points as UTF-8
   kJson,  // as inside a JSON string: '"', '\' and controls escaped in the one canonical way, everything else as UTF-8
+  kPython,  // as between single quotes in Python: ''', '\' and controls escaped, but line breaks and tabs may also stand as they are
 };
 
 class Grammar {
@@ -61,7 +62,10 @@ class Grammar {
   // Any text of the automaton's language. In kJson form without the quotes; `tail`, if given, is a rule for "any JSON string content and
   // the closing quote": with it the fragment includes the closing quote, and states that accept everything become calls of it.
   StateId text(RuleId rule, StateId from, const CharDfa& dfa, TextForm form);
-  StateId json_string_rest(RuleId rule, StateId from, const CharDfa& dfa, RuleId tail);
+  StateId json_string_rest(RuleId rule, StateId from, const CharDfa& dfa, RuleId tail) {
+    return string_rest(rule, from, dfa, TextForm::kJson, tail);
+  }
+  StateId string_rest(RuleId rule, StateId from, const CharDfa& dfa, TextForm form, RuleId tail);
 
   // False once a budget is used up; the work so far is then meaningless and status() says why.
   bool ok() const { return allowance_->ok(); }
@@ -73,7 +77,7 @@ class Grammar {
 
  private:
   void edge(RuleId rule, GrammarEdge edge);
-  void json_characters(RuleId rule, StateId from, StateId to, const CharSet& set);
+  void quoted_characters(RuleId rule, StateId from, StateId to, const CharSet& set, TextForm form);
 
   Allowance* allowance_;
   std::vector<GrammarRule> rules_;

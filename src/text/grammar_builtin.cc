@@ -10,7 +10,8 @@ constexpr RuleId kStringRestRule = 0;
 constexpr RuleId kSpaceRule = 1;
 constexpr RuleId kNumberRule = 2;
 constexpr RuleId kIntegerRule = 3;
-constexpr RuleId kFirstValueRule = 4;
+constexpr RuleId kPythonStringRestRule = 4;
+constexpr RuleId kFirstValueRule = 5;
 constexpr uint32_t kBlanksMax = 64;
 
 void hex(Grammar& g, RuleId rule, StateId from, StateId to, std::string_view digits) {
@@ -46,6 +47,17 @@ void string_rest(Grammar& g, RuleId rule) {
   at = hex(g, rule, g.literal(rule, at, "\\u"), "d");
   at = hex(g, rule, hex(g, rule, at, "cdef"), kAny);
   hex(g, rule, at, loop, kAny);
+}
+
+// Between single quotes; line breaks may stand as they are, because chat templates write them so.
+void python_string_rest(Grammar& g, RuleId rule) {
+  constexpr std::string_view kAny = "0123456789abcdef";
+  const StateId loop = kRuleStart;
+  g.characters(rule, loop, loop, {{'\t', '\n'}, {'\r', '\r'}, {0x20, 0x26}, {0x28, 0x5B}, {0x5D, kCodePointMax}});
+  g.bytes(rule, loop, kRuleEnd, '\'', '\'');
+  const StateId escape = g.literal(rule, loop, "\\");
+  for (const char c : std::string_view("'\"\\bfnrt")) g.bytes(rule, escape, loop, static_cast<uint8_t>(c), static_cast<uint8_t>(c));
+  hex(g, rule, hex(g, rule, g.literal(rule, escape, "x"), kAny), loop, kAny);
 }
 
 void space(Grammar& g, RuleId rule) {
@@ -122,14 +134,21 @@ void list(Grammar& g, RuleId rule, JsonSpace s, std::string_view open, std::stri
 }
 
 void value_rules(Grammar& g, JsonSpace s, RuleId value, RuleId object, RuleId array) {
-  g.call(value, g.literal(value, kRuleStart, "\""), kRuleEnd, kStringRestRule);
+  const auto string = [&](RuleId rule, StateId from, StateId to) {
+    g.call(rule, g.literal(rule, from, "\""), to, kStringRestRule);
+    if (s == JsonSpace::kPython) g.call(rule, g.literal(rule, from, "'"), to, kPythonStringRestRule);
+  };
+  string(value, kRuleStart, kRuleEnd);
   g.call(value, kRuleStart, kRuleEnd, kNumberRule);
   g.call(value, kRuleStart, kRuleEnd, object);
   g.call(value, kRuleStart, kRuleEnd, array);
   for (const std::string_view word : {"true", "false", "null"}) g.empty(value, g.literal(value, kRuleStart, word), kRuleEnd);
+  if (s == JsonSpace::kPython) {
+    for (const std::string_view word : {"True", "False", "None"}) g.empty(value, g.literal(value, kRuleStart, word), kRuleEnd);
+  }
   list(g, object, s, "{", "}", [&](StateId from) {
     const StateId key = g.add_state(object);
-    g.call(object, g.literal(object, from, "\""), key, kStringRestRule);
+    string(object, from, key);
     const StateId colon = g.literal(object, json_gap(g, object, key, s, JsonGap::kBefore), ":");
     const StateId to = g.add_state(object);
     g.call(object, json_gap(g, object, colon, s, JsonGap::kColon), to, value);
@@ -151,7 +170,8 @@ StateId json_gap(Grammar& grammar, RuleId rule, StateId from, JsonSpace space, J
     grammar.call(rule, from, to, kSpaceRule);
     return to;
   }
-  const bool blank = space == JsonSpace::kSpaced && (gap == JsonGap::kColon || gap == JsonGap::kComma);
+  const bool spaced = space == JsonSpace::kSpaced || space == JsonSpace::kPython;
+  const bool blank = spaced && (gap == JsonGap::kColon || gap == JsonGap::kComma);
   return blank ? grammar.literal(rule, from, " ") : from;
 }
 
@@ -173,9 +193,11 @@ BuiltinRules add_builtin_rules(Grammar& grammar) {
   const RuleId space_rule = grammar.add_rule();
   const RuleId number_rule = grammar.add_rule();
   const RuleId integer_rule = grammar.add_rule();
+  rules.python_string_rest = grammar.add_rule();
   SLUICE_CHECK(rules.string_rest == kStringRestRule && space_rule == kSpaceRule && number_rule == kNumberRule &&
-               integer_rule == kIntegerRule);
+               integer_rule == kIntegerRule && rules.python_string_rest == kPythonStringRestRule);
   string_rest(grammar, rules.string_rest);
+  python_string_rest(grammar, rules.python_string_rest);
   space(grammar, space_rule);
   grammar.empty(integer_rule, whole_number(grammar, integer_rule, kRuleStart), kRuleEnd);
   grammar.empty(number_rule, number(grammar, number_rule, kRuleStart), kRuleEnd);

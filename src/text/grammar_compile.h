@@ -87,12 +87,14 @@ enum class JsonSpace : uint8_t {
   kCompact,   // {"a":1,"b":[1,2]}
   kSpaced,    // {"a": 1, "b": [1, 2]}
   kFlexible,  // up to one line break and 64 blanks wherever JSON allows white space
+  kPython,    // kSpaced, or as Python writes it: strings in either kind of quotes, True, False and None; for tool calls
 };
-inline constexpr uint32_t kJsonSpaces = 3;
+inline constexpr uint32_t kJsonSpaces = 4;
 
 // The built-in rules: they stand first in every Grammar that this header compiles.
 struct BuiltinRules {
-  RuleId string_rest;  // JSON string content and the closing quote
+  RuleId string_rest;         // JSON string content and the closing quote
+  RuleId python_string_rest;  // the same in single quotes, as Python writes it
   RuleId value[kJsonSpaces], object[kJsonSpaces], array[kJsonSpaces];
   RuleId count;
 };

@@ -1,5 +1,5 @@
 // Free text inside a grammar: anything goes until one of some trigger texts has been written.
-// Contract: special tokens are not free text, but the special token named like a trigger is that trigger. Next: text/constraint_tags.h.
+// Contract: special tokens are not free text but for those named; the special token named like a trigger is that trigger. Next: text/constraint_tags.h.
 #pragma once
 
 #include <string>
@@ -14,8 +14,13 @@ struct FreeText {
   std::vector<StateId> after;  // (triggers) the state behind each trigger
 };
 
-// Triggers are not empty, and none of them occurs inside another one.
-Result<FreeText> add_free_text(Grammar& grammar, RuleId rule, StateId from, const std::vector<std::string>& triggers);
+// Triggers are not empty, and none of them occurs inside another one; they may hold special tokens between kSpecialOpen and kSpecialClose.
+// `free_tokens`: names of special tokens that free text may hold.
+Result<FreeText> add_free_text(Grammar& grammar, RuleId rule, StateId from, const std::vector<std::string>& triggers,
+                               const std::vector<std::string>& free_tokens = {});
+
+// Special tokens between which models think, and the like: text before calls and before a lazy start may hold them.
+std::vector<std::string> thinking_tokens();
 
 // Makes the grammar begin only behind free text that ends with the trigger, and at most eight blanks or line breaks.
 Status start_after(const std::string& trigger, Grammar& grammar);

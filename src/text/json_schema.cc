@@ -3,15 +3,54 @@
 #include "text/json_schema.h"
 
 #include <algorithm>
+#include <cctype>
 #include <functional>
 #include <map>
 
+#include "text/regex.h"
 #include "text/schema_shapes.h"
 
 namespace sluice::text {
 namespace {
 
 constexpr size_t kInPlaceStatesMax = 24;  // larger automata become rules of their own, shared by all their uses
+
+SchemaValue boolean_schema(bool value) {
+  SchemaValue out;
+  out.kind = SchemaValue::Kind::kBool;
+  out.boolean = value;
+  return out;
+}
+
+// {"type": "string"}, not part of any document.
+SchemaValue string_schema() {
+  SchemaValue type, out;
+  type.kind = SchemaValue::Kind::kString;
+  type.string = "string";
+  out.kind = SchemaValue::Kind::kObject;
+  out.members.emplace_back("type", type);
+  return out;
+}
+
+std::string python_quoted(const std::string& text) {
+  std::string out = "'";
+  for (const char c : text) {
+    if (c == '\'' || c == '\\') out += '\\';
+    if (static_cast<uint8_t>(c) >= 0x20) out += c;
+    else if (c == '\n' || c == '\r' || c == '\t') out += c == '\n' ? "\\n" : c == '\r' ? "\\r" : "\\t";
+    else out += std::string("\\x") + "0123456789abcdef"[c >> 4] + "0123456789abcdef"[c & 15];
+  }
+  return out + "'";
+}
+
+std::string regex_quoted(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    if (static_cast<uint8_t>(c) < 0x80 && c != '\n' && !std::isalnum(static_cast<unsigned char>(c)) && c != '_') out += '\\';
+    out += c;
+  }
+  return out;
+}
 
 bool is_everything(const CharDfa& dfa) {
   return dfa.states() == 1 && dfa.accept[0] && std::all_of(dfa.next.begin(), dfa.next.end(), [](int32_t to) { return to == 0; });
@@ -29,6 +68,12 @@ class SchemaWriter {
   Status run() {
     g_.root = g_.add_rule();
     SLUICE_TRY_VOID(value(g_.root, kRuleStart, kRuleEnd, {{&document_.root(), false}}));
+    return finish();
+  }
+
+  Result<SchemaParameter> parameter(const std::string& name, const SchemaValue* schema, const ParameterSyntax& syntax);
+
+  Status finish() {
     while (!pending_.empty()) {
       const auto [set, rule] = std::move(pending_.back());
       pending_.pop_back();
@@ -56,16 +101,36 @@ class SchemaWriter {
       g_.call(rule, from, to, builtin.value[s]);
       return g_.status();
     }
-    const auto word = [&](std::string_view text) { g_.empty(rule, g_.literal(rule, from, text), to); };
-    if (plan->words & kAdmitsNull) word("null");
-    if (plan->words & kAdmitsFalse) word("false");
-    if (plan->words & kAdmitsTrue) word("true");
+    if (plan->words & kAdmitsNull) word(rule, from, to, "null");
+    if (plan->words & kAdmitsFalse) word(rule, from, to, "false");
+    if (plan->words & kAdmitsTrue) word(rule, from, to, "true");
     write_string(rule, from, to, *plan);
     write_number(rule, from, to, *plan);
     if (plan->any_object) g_.call(rule, from, to, builtin.object[s]);
     if (plan->any_array) g_.call(rule, from, to, builtin.array[s]);
     if (!plan->objects.empty() || !plan->arrays.empty()) g_.call(rule, from, to, plan->structure_rule);
     return g_.status();
+  }
+
+  bool python() const { return space_ == JsonSpace::kPython; }
+  void word(RuleId rule, StateId from, StateId to, std::string_view text) {
+    g_.empty(rule, g_.literal(rule, from, text), to);
+    if (python()) g_.empty(rule, g_.literal(rule, from, text == "null" ? "None" : text == "true" ? "True" : "False"), to);
+  }
+  // A string that is known, in quotes.
+  StateId quoted(RuleId rule, StateId from, const std::string& text) {
+    const StateId to = g_.literal(rule, from, json_quoted(text));
+    if (python()) g_.empty(rule, g_.literal(rule, from, python_quoted(text)), to);
+    return to;
+  }
+  // Opening quote, the text, closing quote.
+  StateId quoted(RuleId rule, StateId from, const CharDfa& dfa) {
+    const StateId to = g_.json_string_rest(rule, g_.literal(rule, from, "\""), dfa, builtin_rules().string_rest);
+    if (python()) {
+      const StateId single = g_.literal(rule, from, "'");
+      g_.empty(rule, g_.string_rest(rule, single, dfa, TextForm::kPython, builtin_rules().python_string_rest), to);
+    }
+    return to;
   }
 
   // What is known about a set of schemas, found out once.
@@ -126,16 +191,16 @@ class SchemaWriter {
 
   void write_string(RuleId rule, StateId from, StateId to, const Plan& plan) {
     if (plan.strings.empty()) return;
-    const RuleId tail = builtin_rules().string_rest;
     if (is_everything(plan.strings)) {
-      g_.call(rule, g_.literal(rule, from, "\""), to, tail);
+      g_.call(rule, g_.literal(rule, from, "\""), to, builtin_rules().string_rest);
+      if (python()) g_.call(rule, g_.literal(rule, from, "'"), to, builtin_rules().python_string_rest);
     } else if (plan.strings.states() <= kInPlaceStatesMax) {
-      g_.empty(rule, g_.json_string_rest(rule, g_.literal(rule, from, "\""), plan.strings, tail), to);
+      g_.empty(rule, quoted(rule, from, plan.strings), to);
     } else {
       RuleId& own = const_cast<Plan&>(plan).string_rule;
       if (own == 0) {
         own = g_.add_rule();
-        g_.empty(own, g_.json_string_rest(own, g_.literal(own, kRuleStart, "\""), plan.strings, tail), kRuleEnd);
+        g_.empty(own, quoted(own, kRuleStart, plan.strings), kRuleEnd);
       }
       g_.call(rule, from, to, own);
     }
@@ -175,6 +240,12 @@ class SchemaWriter {
   StateId listed(RuleId rule, StateId at, const SchemaValue& value) {
     if (!g_.ok()) return at;
     const bool is_object = value.is(SchemaValue::Kind::kObject);
+    if (value.is(SchemaValue::Kind::kString)) return quoted(rule, at, value.string);
+    if (value.is(SchemaValue::Kind::kNull) || value.is(SchemaValue::Kind::kBool)) {
+      const StateId to = g_.add_state(rule);
+      word(rule, at, to, canonical_json(value));
+      return to;
+    }
     if (!is_object && !value.is(SchemaValue::Kind::kArray)) return g_.literal(rule, at, canonical_json(value));
     at = gap(rule, g_.literal(rule, at, is_object ? "{" : "["), JsonGap::kBracket);
     bool first = true;
@@ -184,7 +255,7 @@ class SchemaWriter {
     };
     for (const auto& [key, member] : value.members) {
       next();
-      at = listed(rule, key_end(rule, g_.literal(rule, at, json_quoted(key))), member);
+      at = listed(rule, key_end(rule, quoted(rule, at, key)), member);
     }
     for (const SchemaValue& item : value.items) {
       next();
@@ -218,7 +289,7 @@ class SchemaWriter {
           if (bodies[after] == ~0u) {
             bodies[after] = g_.add_state(rule);
             if (next[after] == ~0u) next[after] = g_.add_state(rule);
-            const StateId colon = key_end(rule, g_.literal(rule, bodies[after], json_quoted(property.name)));
+            const StateId colon = key_end(rule, quoted(rule, bodies[after], property.name));
             SLUICE_TRY_VOID(value(rule, colon, next[after], property.value));
           }
           g_.empty(rule, count == 0 ? now[count] : separator(rule, now[count]), bodies[after]);
@@ -245,8 +316,7 @@ class SchemaWriter {
         before[after] = g_.add_state(rule);
         behind[after] = g_.add_state(rule);
         for (const ObjectShape::Extra& extra : shape.extras) {
-          const StateId quote = g_.literal(rule, before[after], "\"");
-          const StateId key = g_.json_string_rest(rule, quote, extra.keys, builtin_rules().string_rest);
+          const StateId key = quoted(rule, before[after], extra.keys);
           SLUICE_TRY_VOID(value(rule, key_end(rule, key), behind[after], extra.value));
         }
         g_.empty(rule, gap(rule, behind[after], JsonGap::kBracket), close);
@@ -304,11 +374,95 @@ class SchemaWriter {
   std::vector<std::pair<SchemaSet, RuleId>> pending_;
 };
 
+// A string as it is, without quotes; what ends it does not occur in it.
+Result<SchemaParameter> SchemaWriter::parameter(const std::string& name, const SchemaValue* schema, const ParameterSyntax& syntax) {
+  static const SchemaValue kAny = boolean_schema(true);
+  static const SchemaValue kString = string_schema();
+  SchemaParameter out;
+  out.name = name;
+  const SchemaLiteral own{schema == nullptr ? &kAny : schema, false};
+  if (syntax.raw_end.empty()) {
+    out.json = g_.add_rule();
+    SLUICE_TRY_VOID(value(out.json, kRuleStart, kRuleEnd, {own}));
+    return out;
+  }
+  Allowance& allowance = g_.allowance();
+  SLUICE_TRY(const Plan* plan, plan_of({own}));
+  const bool any_text = is_everything(plan->strings);
+  const bool others =
+      plan->words != 0 || plan->any_number || plan->any_integer || plan->any_object || plan->any_array || !plan->numbers.empty() ||
+      plan->structure_rule != 0;
+  if (!plan->strings.empty()) {
+    const auto without = [&](const CharDfa& language, const std::string& mark) -> Result<CharDfa> {
+      SLUICE_TRY(const CharDfa with, compile_regex(regex_quoted(mark), RegexMatch::kSearch, allowance));
+      return combine(language, with, SetOp::kMinus, allowance);
+    };
+    SLUICE_TRY(CharDfa raw, without(plan->strings, std::string(syntax.raw_end)));
+    out.raw = g_.add_rule();
+    if (syntax.cdata) {
+      SLUICE_TRY(const CharDfa quoted, without(plan->strings, "]]>"));
+      g_.empty(out.raw, g_.literal(out.raw, g_.text(out.raw, g_.literal(out.raw, kRuleStart, "<![CDATA["), quoted, TextForm::kRaw), "]]>"), kRuleEnd);
+      SLUICE_TRY(const CharDfa special, compile_regex("[<&\\n]", RegexMatch::kSearch, allowance));
+      SLUICE_TRY(raw, combine(raw, special, SetOp::kMinus, allowance));
+    }
+    SLUICE_TRY(raw, minimized(raw, allowance));
+    g_.empty(out.raw, g_.text(out.raw, kRuleStart, raw, TextForm::kRaw), kRuleEnd);
+  }
+  // Where any string will do, it covers the texts of the others.
+  if (others && (!any_text || !syntax.raw_covers_json)) {
+    out.json = g_.add_rule();
+    SLUICE_TRY_VOID(value(out.json, kRuleStart, kRuleEnd, schema_set({own, {&kString, true}})));
+  }
+  if (out.raw == 0 && out.json == 0) return Error{"the parameter '" + name + "' has no value that could be written"};
+  return out;
+}
+
 }  // namespace
 
 Status build_json_schema(std::string_view schema, JsonSpace space, Grammar& grammar) {
   SLUICE_TRY(const std::unique_ptr<SchemaDocument> document, SchemaDocument::parse(schema, grammar.allowance()));
   return SchemaWriter(*document, space, grammar).run();
+}
+
+Result<std::optional<std::vector<SchemaParameter>>> build_schema_parameters(std::string_view schema, const ParameterSyntax& syntax,
+                                                                            Grammar& grammar) {
+  using Parameters = std::optional<std::vector<SchemaParameter>>;
+  SLUICE_TRY(const std::unique_ptr<SchemaDocument> document, SchemaDocument::parse(schema, grammar.allowance()));
+  const SchemaValue* root = &document->root();
+  for (uint32_t hops = 0; root->find("$ref") != nullptr; ++hops) {
+    SLUICE_TRY(root, document->resolve(root->find("$ref")->string));
+    if (hops > limits::kConstraintNestingMax) return Error{"unsupported $ref: a schema refers to itself without reading anything"};
+  }
+  if (root->is(SchemaValue::Kind::kBool) && root->boolean) return Parameters();
+  if (!root->is(SchemaValue::Kind::kObject) || !type_names(*root, "object")) return Error{"the schema of the parameters must be of an object"};
+  SLUICE_TRY_VOID(document->check(*root));
+  for (const auto& [keyword, value] : root->members) {
+    constexpr std::string_view kSplit[] = {"allOf", "anyOf", "oneOf", "not", "if", "enum", "const", "patternProperties", "propertyNames",
+                                           "minProperties", "maxProperties", "dependentRequired", "dependentSchemas", "dependencies"};
+    if (std::find(std::begin(kSplit), std::end(kSplit), keyword) != std::end(kSplit))
+      return Error{"unsupported keyword '" + keyword + "' of the parameters as a whole: this format writes them one by one"};
+  }
+  const SchemaValue *properties = root->find("properties"), *required = root->find("required"), *extra = root->find("additionalProperties");
+  const bool closed = extra != nullptr && extra->is(SchemaValue::Kind::kBool) && !extra->boolean;
+  if (properties == nullptr && required == nullptr && !closed) return Parameters();
+  Parameters out(std::in_place);
+  SchemaWriter writer(*document, syntax.space, grammar);
+  for (size_t i = 0; properties != nullptr && i < properties->members.size(); ++i) {
+    const auto& [name, value] = properties->members[i];
+    SLUICE_TRY(SchemaParameter parameter, writer.parameter(name, &value, syntax));
+    out->push_back(std::move(parameter));
+  }
+  for (size_t i = 0; required != nullptr && i < required->items.size(); ++i) {
+    const std::string& name = required->items[i].string;
+    auto it = std::find_if(out->begin(), out->end(), [&](const SchemaParameter& p) { return p.name == name; });
+    if (it == out->end()) {
+      SLUICE_TRY(SchemaParameter parameter, writer.parameter(name, extra, syntax));
+      it = out->insert(out->end(), std::move(parameter));
+    }
+    it->required = true;
+  }
+  SLUICE_TRY_VOID(writer.finish());
+  return out;
 }
 
 }  // namespace sluice::text
