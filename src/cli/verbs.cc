@@ -17,11 +17,15 @@ constexpr const char* kAbout =
 
 void add_json(CLI::App& app, bool& json) { app.add_flag("--json", json, "Print JSON for programs"); }
 
-void add_model(CLI::App& app, ModelOptions& o) {
+void add_model_but_threads(CLI::App& app, ModelOptions& o) {
   app.add_option("model", o.path, "GGUF file, Hugging Face folder or package; the embedded model if left out");
-  app.add_option("--threads", o.threads, "Threads (default: the CPUs this process may use)")->check(CLI::Range(1u, limits::kThreadsMax));
   app.add_option("--isa", o.isa, "Instruction set: baseline, avx2 or avx512 (default: the best this CPU has; all give the same bits)");
   add_json(app, o.json);
+}
+
+void add_model(CLI::App& app, ModelOptions& o) {
+  add_model_but_threads(app, o);
+  app.add_option("--threads", o.threads, "Threads (default: the CPUs this process may use)")->check(CLI::Range(1u, limits::kThreadsMax));
 }
 
 // Verbs that compute nothing take the machine's options too, so that scripts can pass the same to all; they are checked, not used.
@@ -59,6 +63,24 @@ void add_tokenize(CLI::App& app, TokenizeOptions& o, const char* what) {
   app.add_flag("--add-special", o.add_special, "Add the tokenizer's own special tokens around the text");
   add_json(app, o.json);
   add_unused(app);
+}
+
+void add_bench(CLI::App& app, BenchOptions& o) {
+  add_model_but_threads(app, o.model);
+  add_memory(app, o.model);
+  app.add_option("--threads", o.threads, "Threads; several numbers are timed in turn (default: the CPUs this process may use)")
+      ->delimiter(',')->check(CLI::Range(1u, limits::kThreadsMax));
+  app.add_option("--prefill", o.prefill, "Prompt lengths; 0: none")->delimiter(',')->capture_default_str();
+  app.add_option("--depth", o.depth, "Tokens of context before decoding (filled in, not computed)")->delimiter(',')->capture_default_str();
+  app.add_option("--sequences", o.sequences, "How many conversations decode together, at the first depth")->delimiter(',')->check(CLI::Range(1, 64));
+  app.add_option("--decode", o.decode, "Tokens decoded a repeat; 0: none")->capture_default_str();
+  app.add_option("--repeats", o.repeats, "Counted repeats, after one to warm up")->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_flag("--limits", o.limits_only, "Only measure the machine");
+  app.add_flag("--profile", o.profile, "Also where the time goes, op by op: the last prompt length, every depth");
+  app.add_option("--svg", o.svg, "Draw the profile: share of the limit and of the time, by op");
+  app.add_option("--peer", o.peer, "A llama-bench program to run by turns on the same file");
+  app.add_option("--peer-batched", o.peer_batched, "A llama-batched-bench program, beside --sequences");
+  app.add_option("--peer-arg", o.peer_arguments, "More arguments of the peer's, for example --peer-arg=-rtr --peer-arg=1");
 }
 
 void add_lpu(CLI::App& app, LpuOptions& o) {
@@ -164,13 +186,7 @@ int main_with(int argc, const char* const* argv) {
 
   BenchOptions bench_options;
   CLI::App* bench_app = app.add_subcommand("bench", "How fast a model runs, as shares of what this machine can do, measured beside it");
-  add_model(*bench_app, bench_options.model);
-  add_memory(*bench_app, bench_options.model);
-  bench_app->add_option("--prefill", bench_options.prefill, "Prompt lengths")->delimiter(',')->capture_default_str();
-  bench_app->add_option("--depth", bench_options.depth, "Tokens of context before decoding")->delimiter(',')->capture_default_str();
-  bench_app->add_option("--decode", bench_options.decode, "Tokens decoded a repeat")->capture_default_str()->check(CLI::PositiveNumber);
-  bench_app->add_option("--repeats", bench_options.repeats, "Counted repeats, after one to warm up")->capture_default_str()->check(CLI::PositiveNumber);
-  bench_app->add_flag("--limits", bench_options.limits_only, "Only measure the machine");
+  add_bench(*bench_app, bench_options);
   bench_app->callback([&] { status = bench(bench_options); });
 
   SynthVerbOptions synth_options;

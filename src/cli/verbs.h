@@ -81,12 +81,18 @@ struct PerplexityOptions {
 int perplexity(const PerplexityOptions& options);
 
 struct BenchOptions {
-  ModelOptions model;
+  ModelOptions model;                     // its threads are not used: see `threads`
+  std::vector<uint32_t> threads;          // each in turn; empty: all CPUs
   std::vector<uint64_t> prefill = {128, 512};
   std::vector<uint64_t> depth = {0};
+  std::vector<uint64_t> sequences;        // decoding together, at the first depth
   uint64_t decode = 32;
   uint64_t repeats = 3;
   bool limits_only = false;
+  bool profile = false;
+  std::string svg;                        // chart of the profile
+  std::string peer, peer_batched;         // programs: llama-bench, llama-batched-bench
+  std::vector<std::string> peer_arguments;
 };
 int bench(const BenchOptions& options);
 

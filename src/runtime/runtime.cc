@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/limits.h"
+#include "platform/clock.h"
 #include "runtime/barriers.h"
 #include "runtime/bind.h"
 #include "runtime/bound_ops.h"
@@ -25,6 +26,7 @@ struct Runtime::Impl {
   std::vector<kernels::KvRow> kv_rows;
   std::vector<kernels::StateSegment> segments;
   Step step;
+  Profile* profile = nullptr;
 
   // Scratch of each thread.
   std::vector<platform::AnonymousMapping> scratch_memory;
@@ -115,10 +117,34 @@ void Runtime::walk(uint32_t thread) {
   }
 }
 
+void Runtime::walk_profiled(uint32_t thread) {
+  Impl& impl = *impl_;
+  for (size_t i = 0; i < impl.ops.size(); ++i) {
+    const BoundOp& bound = impl.ops[i];
+    Profile::Entry& entry = impl.profile->at(i, thread);
+    const uint64_t before = platform::now_ns();
+    if (bound.barrier_before) impl.barrier->wait();
+    const uint64_t begin = platform::now_ns(), begin_cpu = platform::thread_cpu_ns();
+    std::visit([&](const auto& op) { op.run(impl.step, impl.scratch[thread], thread); }, bound.op);
+    entry.cpu_ns += platform::thread_cpu_ns() - begin_cpu;
+    entry.wall_ns += platform::now_ns() - begin;
+    entry.wait_ns += begin - before;
+  }
+}
+
+void Runtime::set_profile(Profile* profile) {
+  SLUICE_CHECK(profile == nullptr || (profile->ops() == impl_->ops.size() && profile->threads() == options_.threads));
+  impl_->profile = profile;
+}
+
 Status Runtime::step(std::span<const StepRow> rows, const Observer* observer) {
   SLUICE_TRY_VOID(prepare(rows));
   impl_->step.observer = observer;
-  impl_->pool->run([](void* self, uint32_t thread) { static_cast<Runtime*>(self)->walk(thread); }, this);
+  if (impl_->profile == nullptr) {
+    impl_->pool->run([](void* self, uint32_t thread) { static_cast<Runtime*>(self)->walk(thread); }, this);
+  } else {
+    impl_->pool->run([](void* self, uint32_t thread) { static_cast<Runtime*>(self)->walk_profiled(thread); }, this);
+  }
   return {};
 }
 

@@ -16,6 +16,7 @@
 #include "platform/thread_pool.h"
 #include "program/program.h"
 #include "program/verify.h"
+#include "runtime/profile.h"
 
 namespace sluice::runtime {
 
@@ -61,6 +62,9 @@ class Runtime {
   // vocabulary is an error and nothing is computed.
   Status step(std::span<const StepRow> rows, const Observer* observer = nullptr);
 
+  // From the next step on, times of each op are added to `profile` (made for this program's ops and threads); null ends it.
+  void set_profile(Profile* profile);
+
   // Logits of the i-th row that wanted them, [vocabulary]; valid until the next step.
   std::span<const float> logits(size_t i) const;
 
@@ -74,6 +78,7 @@ class Runtime {
   Status bind();
   Status prepare(std::span<const StepRow> rows);
   void walk(uint32_t thread);
+  void walk_profiled(uint32_t thread);
 
   struct Impl;
   program::Program program_;

@@ -1,0 +1,69 @@
+#include "cli/timing_limits.h"
+
+#include <algorithm>
+
+#include "kernels/vec/fma_rate.h"
+#include "platform/clock.h"
+
+namespace sluice::cli {
+namespace {
+
+Rate mean(Rate a, Rate b) { return {(a.wall + b.wall) / 2, (a.cpu + b.cpu) / 2}; }
+Rate best(Rate a, Rate b) { return {std::max(a.wall, b.wall), std::max(a.cpu, b.cpu)}; }
+
+}  // namespace
+
+Limits between(const Limits& before, const Limits& after) {
+  return {mean(before.int8, after.int8), mean(before.fma, after.fma), mean(before.bytes, after.bytes)};
+}
+
+LimitMeter::LimitMeter(Isa isa) : isa_(isa), loops_(kernels::limit_loops_for(isa)) {}
+
+Result<std::unique_ptr<LimitMeter>> LimitMeter::create(uint32_t threads, Isa isa) {
+  std::unique_ptr<LimitMeter> meter(new LimitMeter(isa));
+  SLUICE_TRY(meter->pool_, platform::ThreadPool::create(threads));
+  SLUICE_TRY(meter->memory_, platform::AnonymousMapping::map(kReadBytes, platform::AnonymousMapping::Pages::kHuge));
+  meter->memory_.touch();
+  return meter;
+}
+
+template <typename Work>
+Rate LimitMeter::rate(Work work) {
+  done_ = 0;
+  const uint64_t begin = platform::now_ns(), begin_cpu = platform::process_cpu_ns();
+  pool_->run(work, this);
+  const double wall_s = 1e-9 * static_cast<double>(platform::now_ns() - begin), cpu_s = 1e-9 * static_cast<double>(platform::process_cpu_ns() - begin_cpu);
+  const double done = static_cast<double>(done_.load());
+  return {done / wall_s, done * pool_->size() / cpu_s};
+}
+
+Limits LimitMeter::measure() {
+  Limits out;
+  for (int round = 0; round < 3; ++round) {
+    out.int8 = best(out.int8, rate([](void* self, uint32_t) { static_cast<LimitMeter*>(self)->multiply(); }));
+    out.fma = best(out.fma, rate([](void* self, uint32_t) { static_cast<LimitMeter*>(self)->multiply_floats(); }));
+    out.bytes = best(out.bytes, rate([](void* self, uint32_t thread) { static_cast<LimitMeter*>(self)->read(thread); }));
+  }
+  return out;
+}
+
+void LimitMeter::multiply() {
+  int32_t sink = 0;
+  done_ += loops_.int8_multiply_adds(1'000'000, &sink);
+}
+
+void LimitMeter::multiply_floats() {
+  const uint64_t rounds = isa_ == Isa::kBaseline ? 2'000 : 200'000;
+  volatile float sink = kernels::fma_rate_for(isa_)(rounds);
+  static_cast<void>(sink);
+  done_ += 2 * rounds * kernels::kFmaRateStep;
+}
+
+void LimitMeter::read(uint32_t thread) {
+  uint64_t sink = 0;
+  const uint64_t part = kReadBytes / pool_->size() / 256 * 256;
+  loops_.read(reinterpret_cast<const uint8_t*>(memory_.bytes().data()) + thread * part, part, &sink);
+  done_ += part;
+}
+
+}  // namespace sluice::cli
