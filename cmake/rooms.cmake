@@ -2,6 +2,7 @@
 #   x.cc  library     x_test.cc  test     x_bench.cc  benchmark     x_fuzz.cc  libFuzzer target
 # and, in kernels/ only, x_avx2.cc and x_avx512.cc are compiled for that instruction set.
 
+add_custom_target(tests)  # all that ctest runs: not the benches
 add_library(sluice_flags INTERFACE)
 target_include_directories(sluice_flags INTERFACE ${CMAKE_SOURCE_DIR}/src)
 target_compile_options(sluice_flags INTERFACE
@@ -67,6 +68,7 @@ function(sluice_room name)
     target_compile_definitions(${name}_test PRIVATE
       SLUICE_SHARED_DIR="${SLUICE_SHARED_DIR}" SLUICE_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
     add_test(NAME ${name} COMMAND ${name}_test)
+    add_dependencies(tests ${name}_test)
   endif()
   if(benches AND NOT SLUICE_FUZZ)
     add_executable(${name}_bench ${benches})

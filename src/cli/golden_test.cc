@@ -1,7 +1,10 @@
 // Every golden model of the families we have: logits, layer outputs and greedy continuation, from the Hugging Face folder and from the GGUF twin, in one
-// chunk and in chunks of 1, 7 and 64. Tolerance as the goldens' README states: 1e-4 of the largest magnitude, with F32 weights and F32 KV.
+// chunk and in chunks of 1, 7 and 64; and the logits again under the other spelling of config.json. Tolerance as the goldens' README states: 1e-4 of the
+// largest magnitude, with F32 weights and F32 KV.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <map>
@@ -74,12 +77,42 @@ TEST_P(GoldenModel, LayerOutputsAreTheReferences) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, GoldenModel, testing::ValuesIn(kGoldens), [](const auto& golden) {
+const auto name_of = [](const testing::TestParamInfo<Golden>& golden) {
   std::string name = golden.param.folder;
   name += *golden.param.file ? "_gguf" : "_hf";
   for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
   return name;
-});
+};
+INSTANTIATE_TEST_SUITE_P(Models, GoldenModel, testing::ValuesIn(kGoldens), name_of);
+
+// The same weights beside the config.json that transformers 5 writes: the reference's logits, and the bits of the published spelling.
+class GoldenSpelling : public GoldenModel {};
+
+TEST_P(GoldenSpelling, Transformers5GivesTheSameLogits) {
+  const std::filesystem::path respelt = std::filesystem::temp_directory_path() / ("sluice-spelling-" + std::to_string(getpid()));
+  std::filesystem::create_directories(respelt);
+  for (const auto& entry : std::filesystem::directory_iterator(path_)) {  // safetensors, in one file or in shards with their index
+    const std::string file = entry.path().filename();
+    if (file.starts_with("model") && !file.ends_with(".gguf")) std::filesystem::copy(entry.path(), respelt / file);
+  }
+  std::filesystem::copy(path_ / "config.transformers5.json", respelt / "config.json");
+  Result<TestModel> published = TestModel::open(path_, {}), model = TestModel::open(respelt, {});
+  std::filesystem::remove_all(respelt);
+  ASSERT_TRUE(published.ok()) << published.error().message;
+  ASSERT_TRUE(model.ok()) << model.error().message;
+  const std::vector<int32_t> tokens = expected_.integers("tokens");
+  auto session = model->session(256), published_session = published->session(256);
+  const std::vector<float> logits = read_all(*session, tokens, 0);
+  EXPECT_LE(distance(logits, expected_.floats("logits")), 1e-4f);
+  EXPECT_EQ(logits, read_all(*published_session, tokens, 0));
+}
+
+std::vector<Golden> golden_folders() {
+  std::vector<Golden> folders;
+  std::copy_if(std::begin(kGoldens), std::end(kGoldens), std::back_inserter(folders), [](const Golden& golden) { return *golden.file == 0; });
+  return folders;
+}
+INSTANTIATE_TEST_SUITE_P(Models, GoldenSpelling, testing::ValuesIn(golden_folders()), name_of);
 
 }  // namespace
 }  // namespace sluice::cli

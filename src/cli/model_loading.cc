@@ -113,61 +113,21 @@ fs::path cached_package(const Checkpoint& checkpoint, const ModelOptions& option
   return folder / fmt::format("{:016x}-v{}.sluice", checkpoint.fingerprint(), program::kPackageVersion);
 }
 
-bool begins_like_package(const std::string& path) {
-  const Result<platform::MappedFile> file = platform::MappedFile::open(path);
-  return file.ok() && program::is_package(file->bytes());
-}
-
 // Rows of logits that a step of `rows` rows may ask for.
 uint64_t logit_rows(const ModelOptions& options, uint64_t rows) {
   return std::min(rows, options.all_logits ? 64 : std::max({options.logit_rows, options.users, uint64_t{1}}));
-}
-
-// Context and rows that fit the cap, or why nothing does.
-struct Fit {
-  uint64_t context;
-  uint64_t rows;
-  compiler::MemoryPlan plan;
-};
-
-Result<Fit> fit(const program::Program& program, const ModelOptions& options, uint32_t threads, kernels::KvType kv_type) {
-  const uint64_t model_context = program.facts.context_max == 0 ? limits::kContextTokensMax : program.facts.context_max;
-  if (options.context > limits::kContextTokensMax) return Error{fmt::format("--ctx {}: the limit is {}", options.context, limits::kContextTokensMax)};
-  compiler::MemoryPlanOptions wanted;
-  wanted.context = options.context ? options.context : std::min<uint64_t>(4096, model_context);
-  wanted.users = options.users;
-  wanted.rows_max = std::max({options.rows ? options.rows : 512, options.users, options.logit_rows});
-  wanted.threads = threads;
-  wanted.kv_type = kv_type;
-  const auto plan_with = [&] {
-    wanted.logit_rows_max = logit_rows(options, wanted.rows_max);
-    return compiler::memory_plan(program, wanted);
-  };
-  Fit out{wanted.context, wanted.rows_max, plan_with()};
-  if (options.memory.empty()) return out;
-  SLUICE_TRY(const uint64_t cap, parse_bytes(options.memory));
-  const uint64_t rows_min = std::max({uint64_t{16}, options.users, options.logit_rows});
-  while (out.plan.total() > cap && !options.rows && wanted.rows_max / 2 >= rows_min) {  // smaller steps before a shorter context
-    wanted.rows_max /= 2;
-    out = {wanted.context, wanted.rows_max, plan_with()};
-  }
-  if (out.plan.total() <= cap) return out;
-  const uint64_t longest = compiler::longest_context(program, wanted, cap, std::min(model_context, limits::kContextTokensMax));
-  if (!options.context && longest >= kernels::kPageTokens) {
-    wanted.context = longest;
-    return Fit{wanted.context, wanted.rows_max, plan_with()};
-  }
-  const uint64_t needed = out.plan.total();
-  wanted.context = kernels::kPageTokens;
-  const std::string longest_text = longest == 0 ? "no context fits" : fmt::format("the longest context that fits is {} tokens", longest);
-  return Error{fmt::format("--memory {}: a context of {} tokens for {} user(s) needs {} ({} bytes); {}; the smallest cap for this model is {} bytes",
-                           options.memory, out.context, options.users, bytes_text(needed), needed, longest_text, plan_with().total())};
 }
 
 }  // namespace
 
 std::span<const std::byte> embedded_model() {
   return {sluice_embedded_model_begin, static_cast<size_t>(sluice_embedded_model_end - sluice_embedded_model_begin)};
+}
+
+bool names_package(const std::string& path) {
+  if (path.empty()) return false;
+  const Result<platform::MappedFile> file = platform::MappedFile::open(path);
+  return file.ok() && program::is_package(file->bytes());
 }
 
 fs::path cache_folder() {
@@ -205,7 +165,8 @@ Result<text::TokenizerSpec> tokenizer_of(const Checkpoint& checkpoint) {
 
 Result<text::Tokenizer> open_tokenizer(const std::string& path) {
   if (path.ends_with(".json") && !path.ends_with("config.json")) {
-    const fs::path config = fs::path(path).parent_path() / "tokenizer_config.json";
+    fs::path config = path;
+    config.replace_filename(config.stem().string() + "_config.json");  // tokenizer_config.json, with the prefix that the file has
     SLUICE_TRY(const std::string json, platform::read_whole_file(path, kTokenizerFileBytesMax));
     SLUICE_TRY(const std::string beside, read_if_there(fs::exists(config) ? config : fs::path(), limits::kTemplateBytesMax * 16));
     SLUICE_TRY(text::TokenizerSpec spec, text::spec_from_tokenizer_json({json, beside, ""}));
@@ -216,7 +177,7 @@ Result<text::Tokenizer> open_tokenizer(const std::string& path) {
     SLUICE_TRY(text::TokenizerSpec spec, text::spec_from_sentencepiece(model));
     return text::Tokenizer::create(std::move(spec));
   }
-  if (!path.empty() && begins_like_package(path)) {
+  if (names_package(path)) {
     SLUICE_TRY(const compiler::Model model, compiler::open_package(path));
     SLUICE_TRY(text::TokenizerSpec spec, text::parse_spec(model.tokenizer));
     return text::Tokenizer::create(std::move(spec));
@@ -227,7 +188,7 @@ Result<text::Tokenizer> open_tokenizer(const std::string& path) {
 }
 
 Result<compiler::Model> open_or_compile(const ModelOptions& options) {
-  if (!options.path.empty() && begins_like_package(options.path)) return compiler::open_package(options.path);
+  if (names_package(options.path)) return compiler::open_package(options.path);
   SLUICE_TRY(const Checkpoint checkpoint, open_checkpoint(options.path));
   if (!checkpoint.has_tensors()) return Error{fmt::format("{}: a configuration without weights can be planned, not run", options.path)};
   const fs::path cached = cached_package(checkpoint, options);
@@ -240,13 +201,70 @@ Result<compiler::Model> open_or_compile(const ModelOptions& options) {
   return compile_with_bar(checkpoint, options, cached);
 }
 
+Result<Fit> fit(const program::Program& program, const ModelOptions& options) {
+  const uint64_t rows_min = std::max({uint64_t{16}, options.users, options.logit_rows});
+  const uint64_t model_context = program.facts.context_max == 0 ? limits::kContextTokensMax : std::min(program.facts.context_max, limits::kContextTokensMax);
+  if (options.context > limits::kContextTokensMax) return Error{fmt::format("--ctx {}: the limit is {}", options.context, limits::kContextTokensMax)};
+  compiler::MemoryPlanOptions wanted;
+  wanted.context = options.context ? options.context : std::min<uint64_t>(4096, model_context);
+  wanted.users = options.users;
+  wanted.rows_max = std::max({options.rows ? options.rows : 512, options.users, options.logit_rows});
+  wanted.threads = options.threads ? options.threads : platform::usable_cpus();
+  SLUICE_TRY(wanted.kv_type, kv_type_from_name(options.kv));
+  const auto with_logits = [&](compiler::MemoryPlanOptions plan) {
+    plan.logit_rows_max = logit_rows(options, plan.rows_max);
+    return plan;
+  };
+  Fit out;
+  const auto take = [&] {
+    out.context = wanted.context;
+    out.rows = wanted.rows_max;
+    out.plan = compiler::memory_plan(program, with_logits(wanted));
+  };
+  take();
+  compiler::MemoryPlanOptions smallest = wanted;
+  while (!options.rows && smallest.rows_max / 2 >= rows_min) smallest.rows_max /= 2;
+  smallest = with_logits(smallest);
+  compiler::MemoryPlanOptions page = smallest;
+  page.context = kernels::kPageTokens;
+  out.smallest_cap = compiler::memory_plan(program, page).total();
+  out.longest_context = model_context;
+  if (options.memory.empty()) return out;
+  SLUICE_TRY(out.cap, parse_bytes(options.memory));
+  while (out.plan.total() > out.cap && wanted.rows_max > smallest.rows_max) {  // smaller steps before a shorter context
+    wanted.rows_max /= 2;
+    take();
+  }
+  out.longest_context = compiler::longest_context(program, smallest, out.cap, model_context);
+  if (out.plan.total() > out.cap && !options.context && out.longest_context > 0) {
+    wanted.context = out.longest_context;
+    take();
+  }
+  out.fits = out.plan.total() <= out.cap;
+  if (out.fits) out.longest_context = std::max(out.longest_context, out.context);
+  return out;
+}
+
+namespace {
+
+Error does_not_fit(const Fit& fit, const ModelOptions& options) {
+  const uint64_t needed = fit.plan.total();
+  const std::string longest =
+      fit.longest_context == 0 ? "no context fits" : fmt::format("the longest context that fits is {} tokens", fit.longest_context);
+  return Error{fmt::format("--memory {}: a context of {} tokens for {} user(s) needs {} ({} bytes); {}; the smallest cap for this model is {} bytes",
+                           options.memory, fit.context, options.users, bytes_text(needed), needed, longest, fit.smallest_cap)};
+}
+
+}  // namespace
+
 Result<LoadedModel> load_model(const ModelOptions& options) {
   SLUICE_TRY(const Isa isa, choose_isa(options.isa));
   SLUICE_TRY(const kernels::KvType kv_type, kv_type_from_name(options.kv));
   const uint32_t threads = options.threads ? options.threads : platform::usable_cpus();
   if (threads > limits::kThreadsMax) return Error{fmt::format("--threads {}: must be 1 to {}", threads, limits::kThreadsMax)};
   SLUICE_TRY(compiler::Model model, open_or_compile(options));
-  SLUICE_TRY(const Fit fitted, fit(model.program, options, threads, kv_type));
+  SLUICE_TRY(const Fit fitted, fit(model.program, options));
+  if (!fitted.fits) return does_not_fit(fitted, options);
 
   LoadedModel loaded;
   loaded.plan = fitted.plan;

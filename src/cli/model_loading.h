@@ -41,11 +41,27 @@ struct LoadedModel {
   std::string name;
 };
 
+// What a run may have under its cap: `run` reads in smaller steps, then (where --ctx is not given) with a shorter context, before it refuses. `plan` tells
+// the same, so what it says fits, starts.
+struct Fit {
+  uint64_t context = 0;
+  uint64_t rows = 0;
+  compiler::MemoryPlan plan;
+  uint64_t cap = 0;              // 0: none
+  bool fits = true;
+  uint64_t longest_context = 0;  // that fits the cap; 0: none does
+  uint64_t smallest_cap = 0;     // with which a page of context fits
+};
+Result<Fit> fit(const program::Program& program, const ModelOptions& options);
+
 Result<LoadedModel> load_model(const ModelOptions& options);
 
 // A compiled (not planned) model, from the cache when it is there.
 Result<compiler::Model> open_or_compile(const ModelOptions& options);
 Result<weights::Checkpoint> open_checkpoint(const std::string& path);
+
+// True for a compiled package, of any version.
+bool names_package(const std::string& path);
 
 // The tokenizer of a checkpoint, as the package stores it; or why it has none.
 Result<text::TokenizerSpec> tokenizer_of(const weights::Checkpoint& checkpoint);

@@ -44,40 +44,76 @@ std::string shape_text(const std::vector<uint64_t>& shape) {
   return out.empty() ? "scalar" : out;
 }
 
-int print_program(const weights::Checkpoint& checkpoint, const InspectOptions& options) {
-  const Result<program::Program> program = compiler::compile_program(checkpoint, {.observers = true, .progress = {}}, options.stop_after);
+int print_program(const Result<program::Program>& program, const InspectOptions& options) {
   if (!program.ok()) return fail(program.error());
-  fmt::print("{}", program::print(*program));
+  if (options.model.json) {
+    fmt::print("{}\n", nlohmann::ordered_json({{"program", program::print(*program)}}).dump(2));
+  } else {
+    fmt::print("{}", program::print(*program));
+  }
   return 0;
 }
 
-}  // namespace
+struct Entry {
+  std::string name, type;
+  std::vector<uint64_t> shape;
+  uint64_t bytes = 0;
+};
 
-int inspect(const InspectOptions& options) {
-  const Result<weights::Checkpoint> checkpoint = open_checkpoint(options.model.path);
-  if (!checkpoint.ok()) return fail(checkpoint.error());
-  if (options.program) return print_program(*checkpoint, options);
+int print_entries(const nlohmann::json& config, const std::vector<Entry>& entries, const InspectOptions& options) {
   if (options.model.json) {
     nlohmann::ordered_json tensors = nlohmann::ordered_json::array();
-    for (const weights::TensorView& t : checkpoint->tensors()) {
-      tensors.push_back({{"name", t.name}, {"type", info(t.dtype).name}, {"shape", t.shape}, {"bytes", t.bytes.size()}});
-    }
-    const nlohmann::ordered_json out = {{"config", checkpoint->config()}, {"tensors", tensors}};
+    for (const Entry& e : entries) tensors.push_back({{"name", e.name}, {"type", e.type}, {"shape", e.shape}, {"bytes", e.bytes}});
+    const nlohmann::ordered_json out = {{"config", config}, {"tensors", tensors}};
     fmt::print("{}\n", out.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
     return 0;
   }
-  for (const auto& [key, value] : checkpoint->config().items()) {
+  for (const auto& [key, value] : config.items()) {
     const std::string text = value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
     fmt::print("{:<44} {}\n", key, text.size() > 100 ? text.substr(0, 97) + "..." : text);
   }
   fmt::print("\n");
   uint64_t bytes = 0;
-  for (const weights::TensorView& t : checkpoint->tensors()) {
-    fmt::print("{:<44} {:<8} {:<18} {:>12}\n", t.name, info(t.dtype).name, shape_text(t.shape), bytes_text(t.bytes.size()));
-    bytes += t.bytes.size();
+  for (const Entry& e : entries) {
+    fmt::print("{:<44} {:<8} {:<18} {:>12}\n", e.name, e.type, shape_text(e.shape), bytes_text(e.bytes));
+    bytes += e.bytes;
   }
-  fmt::print("\n{} tensors, {}\n", checkpoint->tensors().size(), bytes_text(bytes));
+  fmt::print("\n{} tensors, {}\n", entries.size(), bytes_text(bytes));
   return 0;
+}
+
+// A package holds the model's facts, its program and packed weights; the checkpoint's metadata stays behind.
+int inspect_package(const InspectOptions& options) {
+  Result<compiler::Model> model = compiler::open_package(options.model.path);
+  if (!model.ok()) return fail(model.error());
+  if (!options.stop_after.empty()) return fail(Error{fmt::format("{}: a package holds the program after the last pass", options.model.path)});
+  if (options.program) return print_program(std::move(model->program), options);
+  const program::ModelFacts& facts = model->program.facts;
+  const nlohmann::json config = {{"family", facts.family}, {"name", facts.name}, {"layers", facts.layers}, {"vocabulary", facts.vocabulary},
+                                 {"context_max", facts.context_max}, {"hidden", facts.hidden}, {"params_total", facts.params_total},
+                                 {"params_active", facts.params_active}, {"fingerprint", fmt::format("{:016x}", model->fingerprint)},
+                                 {"tokenizer_bytes", model->tokenizer.size()}};
+  std::vector<Entry> entries;
+  for (const program::Value& v : model->program.values) {
+    if (v.kind != program::ValueKind::kWeight) continue;
+    std::vector<uint64_t> shape{v.n};
+    if (v.k > 0) shape.push_back(v.k);
+    if (v.count > 1) shape.insert(shape.begin(), v.count);
+    entries.push_back({v.name, std::string(info(v.dtype).name), shape, v.bytes});
+  }
+  return print_entries(config, entries, options);
+}
+
+}  // namespace
+
+int inspect(const InspectOptions& options) {
+  if (names_package(options.model.path)) return inspect_package(options);
+  const Result<weights::Checkpoint> checkpoint = open_checkpoint(options.model.path);
+  if (!checkpoint.ok()) return fail(checkpoint.error());
+  if (options.program) return print_program(compiler::compile_program(*checkpoint, {.observers = true, .progress = {}}, options.stop_after), options);
+  std::vector<Entry> entries;
+  for (const weights::TensorView& t : checkpoint->tensors()) entries.push_back({std::string(t.name), std::string(info(t.dtype).name), t.shape, t.bytes.size()});
+  return print_entries(checkpoint->config(), entries, options);
 }
 
 }  // namespace sluice::cli

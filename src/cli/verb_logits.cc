@@ -137,6 +137,11 @@ Result<PerplexityResult> compute_perplexity(const PerplexityOptions& options) {
     if (!model.tokenizer.ok()) return model.tokenizer.error();
     SLUICE_TRY(ids, model.tokenizer->encode(text, {.parse_special = false, .add_special = false}));
   }
+  // The next token is looked up in a row before the step that would refuse it.
+  const uint64_t vocabulary = model.runtime->program().facts.vocabulary;
+  for (const int32_t id : ids) {
+    if (static_cast<uint64_t>(id) >= vocabulary) return Error{fmt::format("token id {} is outside the vocabulary of {}", id, vocabulary)};
+  }
   if (options.window < 2 || ids.size() < 2) return Error{fmt::format("{} tokens in windows of {}: nothing to predict", ids.size(), options.window)};
   PerplexityResult out;
   SLUICE_TRY(auto session, engine::Session::create(*model.runtime, options.window));

@@ -56,8 +56,16 @@ class Chat {
   }
   bool has_template() const { return template_.has_value(); }
 
-  // Answers `prompt`, printing pieces of the answer as they come.
+  // Answers `prompt`, printing pieces of the answer as they come. A prompt that gets no answer leaves the conversation as it was.
   Result<Turn> answer(const std::string& prompt, bool stream) {
+    const size_t before = messages_.size();
+    Result<Turn> turn = next_turn(prompt, stream);
+    if (!turn.ok()) messages_.erase(messages_.begin() + static_cast<std::ptrdiff_t>(before), messages_.end());
+    return turn;
+  }
+
+ private:
+  Result<Turn> next_turn(const std::string& prompt, bool stream) {
     SLUICE_TRY(const std::vector<int32_t> ids, tokens_of(prompt));
     if (ids.empty()) return Error{"the prompt has no tokens"};
     if (ids.size() >= session_.context()) {
@@ -70,7 +78,6 @@ class Chat {
     return turn;
   }
 
- private:
   Result<std::vector<int32_t>> tokens_of(const std::string& prompt) {
     if (!template_) {
       SLUICE_TRY(std::vector<int32_t> ids, tokenizer_.encode(prompt, {.parse_special = false, .add_special = session_.tokens().empty()}));

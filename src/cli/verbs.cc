@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 
 #include "base/limits.h"
+#include "cli/output.h"
 #include "cli/verb_lpu.h"
 
 namespace sluice::cli {
@@ -29,9 +30,16 @@ void add_model(CLI::App& app, ModelOptions& o) {
 }
 
 // Verbs that compute nothing take the machine's options too, so that scripts can pass the same to all; they are checked, not used.
-void add_unused(CLI::App& app) {
+void add_unused(CLI::App& app, std::string& isa) {
   app.add_option("--threads", "Taken for uniformity; this verb needs one")->check(CLI::Range(1u, limits::kThreadsMax));
-  app.add_option("--isa", "Taken for uniformity; this verb computes nothing")->check(CLI::IsMember({"baseline", "avx2", "avx512"}));
+  app.add_option("--isa", isa, "Taken for uniformity; this verb computes nothing");
+}
+
+// Calls a verb that computes nothing, once its --isa is known to be one that this CPU has: a verb that computes finds out by itself.
+template <class Options>
+int call(int (*verb)(const Options&), const Options& options, const std::string& isa) {
+  const Result<Isa> chosen = choose_isa(isa);
+  return chosen.ok() ? verb(options) : fail(chosen.error());
 }
 
 void add_memory(CLI::App& app, ModelOptions& o) {
@@ -62,7 +70,7 @@ void add_tokenize(CLI::App& app, TokenizeOptions& o, const char* what) {
   app.add_flag("--parse-special", o.parse_special, "Find special tokens in the text; show them when turning ids to text");
   app.add_flag("--add-special", o.add_special, "Add the tokenizer's own special tokens around the text");
   add_json(app, o.json);
-  add_unused(app);
+  add_unused(app, o.isa);
 }
 
 void add_bench(CLI::App& app, BenchOptions& o) {
@@ -127,29 +135,31 @@ int main_with(int argc, const char* const* argv) {
   add_model(*plan_app, plan_options.model);
   add_memory(*plan_app, plan_options.model);
   plan_app->add_option("--users", plan_options.model.users, "Conversations at once")->capture_default_str()->check(CLI::PositiveNumber);
-  plan_app->add_option("--weights", plan_options.weights, "For a lone config.json: type of the matrices (f16, q8_0, q4_k ...; default q8_0)");
-  plan_app->callback([&] { status = plan(plan_options); });
+  plan_app->add_option("--weights", plan_options.weights,
+                       "Plan as if the matrices were f16, q8_0, q4_k ... (default: as in the file; q8_0 for a lone config.json)");
+  plan_app->callback([&] { status = call(plan, plan_options, plan_options.model.isa); });
 
   CompileVerbOptions compile_options;
   CLI::App* compile_app = app.add_subcommand("compile", "Write a model's compiled package (run does it by itself, into the cache)");
   add_model(*compile_app, compile_options.model);
   compile_app->add_option("-o,--out", compile_options.out, "Package to write")->required();
-  compile_app->callback([&] { status = compile(compile_options); });
+  compile_app->callback([&] { status = call(compile, compile_options, compile_options.model.isa); });
 
   InspectOptions inspect_options;
   CLI::App* inspect_app = app.add_subcommand("inspect", "Show a model's metadata and tensors, or its program");
   add_model(*inspect_app, inspect_options.model);
   inspect_app->add_flag("--program", inspect_options.program, "Print the static program");
-  inspect_app->add_option("--stop-after", inspect_options.stop_after, "With --program: after this pass (lower, fuse, select)");
-  inspect_app->callback([&] { status = inspect(inspect_options); });
+  inspect_app->add_option("--stop-after", inspect_options.stop_after, "With --program: after this pass (lower, fuse, select)")
+      ->check(CLI::IsMember({"lower", "fuse", "select"}));
+  inspect_app->callback([&] { status = call(inspect, inspect_options, inspect_options.model.isa); });
 
   TokenizeOptions tokenize_options, detokenize_options;
   CLI::App* tokenize_app = app.add_subcommand("tokenize", "Text to token ids, on one line");
   add_tokenize(*tokenize_app, tokenize_options, "This text");
-  tokenize_app->callback([&] { status = tokenize(tokenize_options); });
+  tokenize_app->callback([&] { status = call(tokenize, tokenize_options, tokenize_options.isa); });
   CLI::App* detokenize_app = app.add_subcommand("detokenize", "Token ids to text");
   add_tokenize(*detokenize_app, detokenize_options, "These ids");
-  detokenize_app->callback([&] { status = detokenize(detokenize_options); });
+  detokenize_app->callback([&] { status = call(detokenize, detokenize_options, detokenize_options.isa); });
 
   RenderOptions render_options;
   CLI::App* render_app = app.add_subcommand("render", "A conversation through a chat template");
@@ -159,8 +169,8 @@ int main_with(int argc, const char* const* argv) {
   render_app->add_option("--tools", render_options.tools, "JSON file with tools");
   render_app->add_flag("!--no-generation-prompt", render_options.generation_prompt, "End after the last message");
   add_json(*render_app, render_options.json);
-  add_unused(*render_app);
-  render_app->callback([&] { status = render(render_options); });
+  add_unused(*render_app, render_options.isa);
+  render_app->callback([&] { status = call(render, render_options, render_options.isa); });
 
   LogitsOptions logits_options;
   logits_options.model.kv = "f32";

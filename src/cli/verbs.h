@@ -25,7 +25,7 @@ int run(const RunOptions& options);
 
 struct PlanVerbOptions {
   ModelOptions model;
-  std::string weights;  // type of matrices for a lone config.json
+  std::string weights;  // plan as if the matrices were of this type; empty: the file's own, q8_0 for a lone config.json
 };
 int plan(const PlanVerbOptions& options);
 
@@ -48,6 +48,7 @@ struct TokenizeOptions {
   std::string text;
   bool parse_special = false;  // find special tokens in the text; show them when turning ids to text
   bool add_special = false;    // put the tokenizer's own around it
+  std::string isa;
   bool json = false;
 };
 int tokenize(const TokenizeOptions& options);
@@ -58,6 +59,7 @@ struct RenderOptions {
   std::string messages;
   std::string tools;
   bool generation_prompt = true;
+  std::string isa;
   bool json = false;
 };
 int render(const RenderOptions& options);

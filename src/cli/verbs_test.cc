@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "platform/cpu.h"
 
@@ -22,8 +23,8 @@ struct Outcome {
   uint64_t peak_bytes = 0;
 };
 
-// Runs `sluice ARGUMENTS` in a shell, without standard input.
-Outcome sluice(const std::string& arguments) {
+// Runs `sluice ARGUMENTS` in a shell, with standard input from a file or pipe of the shell's making.
+Outcome sluice(const std::string& arguments, const std::string& input = "</dev/null") {
   Outcome outcome;
   int ends[2];
   if (pipe(ends) != 0) return outcome;
@@ -33,7 +34,8 @@ Outcome sluice(const std::string& arguments) {
     dup2(ends[1], STDERR_FILENO);
     close(ends[0]);
     close(ends[1]);
-    const std::string command = "exec " SLUICE_BINARY " " + arguments + " </dev/null";
+    const std::string program = SLUICE_BINARY " " + arguments;
+    const std::string command = input.starts_with("<") ? "exec " + program + " " + input : input + " | " + program;
     execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
     _exit(127);
   }
@@ -59,6 +61,13 @@ TEST(Run, WithoutATerminalItAnswersOneDefaultPromptAndExits0) {
   EXPECT_TRUE(contains(outcome.text, "> Tell me a short story")) << outcome.text;
 }
 
+TEST(Run, APipedPromptIsAnsweredLikeOneOnTheCommandLine) {
+  const Outcome piped = sluice("run -n 8 --seed 3 --json", "printf 'Once upon a time\\n'");
+  ASSERT_EQ(piped.status, 0) << piped.text;
+  EXPECT_EQ(json_of(piped)["prompt"], "Once upon a time");
+  EXPECT_EQ(json_of(piped)["text"], json_of(sluice("run -n 8 --seed 3 --json -p 'Once upon a time'"))["text"]);
+}
+
 TEST(Run, TheSameSeedGivesTheSameTextOnEveryInstructionSetAndThreadCount) {
   const Outcome first = sluice("run -n 24 --seed 7 --json -p 'Once upon a time' --isa baseline --threads 1");
   ASSERT_EQ(first.status, 0) << first.text;
@@ -79,12 +88,74 @@ TEST(Run, ACapThatIsTooSmallIsRefusedWithTheSmallestCapAndTheLongestContext) {
   EXPECT_TRUE(contains(tiny.text, "no context fits")) << tiny.text;
 }
 
-TEST(Run, AnInstructionSetThatIsUnknownOrMissingIsRefused) {
-  EXPECT_TRUE(contains(sluice("run --isa avx9 -n 1").text, "one of baseline, avx2, avx512"));
-  for (const char* isa : {"avx2", "avx512"}) {
-    if (platform::supports(*isa_from_name(isa))) continue;
-    EXPECT_TRUE(contains(sluice("run -n 1 --isa " + std::string(isa)).text, "not supported"));
+uint64_t number_after(const std::string& text, const std::string& words) {
+  const size_t at = text.find(words);
+  return at == std::string::npos ? 0 : std::strtoull(text.c_str() + at + words.size(), nullptr, 10);
+}
+
+// The numbers of a refusal are the border: with them it runs, one step beyond it does not; and `plan` draws the same border.
+TEST(Run, WhatARefusalNamesIsTheBorder) {
+  const uint64_t given = json_of(sluice("plan --json --ctx 1024 --rows 16"))["bytes"]["total"];
+  const std::string memory = "--memory " + std::to_string(given) + " --ctx ";
+  const std::string refusal = sluice("run -n 1 " + memory + "65536").text;
+  const uint64_t cap = number_after(refusal, "the smallest cap for this model is "), context = number_after(refusal, "the longest context that fits is ");
+  ASSERT_GT(cap, 1u << 20) << refusal;
+  EXPECT_EQ(context, 1024u) << refusal;
+  for (const auto& [options, fits] : std::vector<std::pair<std::string, bool>>{{"--memory " + std::to_string(cap), true},
+                                                                               {"--memory " + std::to_string(cap - 1), false},
+                                                                               {memory + std::to_string(context), true},
+                                                                               {memory + std::to_string(context + 64), false}}) {
+    SCOPED_TRACE(options);
+    EXPECT_EQ(sluice("run -p Hi -n 1 --raw " + options).status, fits ? 0 : 1);
+    EXPECT_EQ(json_of(sluice("plan --json " + options))["fits"], fits);
   }
+  const nlohmann::json plan = json_of(sluice("plan --json " + memory + "65536"));
+  EXPECT_EQ(plan["max_context"], context);
+  EXPECT_EQ(plan["smallest_cap"], cap);
+}
+
+// Every verb that the issue of a model file names, with what it needs to come to an end.
+std::vector<std::string> verbs_with_a_model(const fs::path& scratch) {
+  std::ofstream(scratch / "ids") << "5 6 7 8 9";
+  std::ofstream(scratch / "messages.json") << R"([{"role": "user", "content": "Hi"}])";
+  const std::string folder = scratch.string() + "/";
+  return {"run -p Hi -n 1", "plan", "compile -o " + folder + "package", "inspect", "tokenize --text Hi", "detokenize --text 5",
+          "render --messages " + folder + "messages.json", "logits --tokens-file " + folder + "ids --out " + folder + "logits",
+          "perplexity --ids --file " + folder + "ids --window 4"};
+}
+
+TEST(EveryVerb, TakesJsonThreadsAndIsaAndRefusesASetThatIsUnknownOrMissing) {
+  const fs::path scratch = fs::temp_directory_path() / ("sluice-every-verb-" + std::to_string(getpid()));
+  fs::create_directories(scratch);
+  for (const std::string& verb : verbs_with_a_model(scratch)) {
+    SCOPED_TRACE(verb);
+    const Outcome outcome = sluice(verb + " --json --threads 1 --isa baseline");
+    EXPECT_EQ(outcome.status, 0) << outcome.text;
+    EXPECT_TRUE(json_of(outcome).is_object()) << outcome.text;
+    const Outcome unknown = sluice(verb + " --isa avx9");
+    EXPECT_EQ(unknown.status, 1);
+    EXPECT_TRUE(contains(unknown.text, "one of baseline, avx2, avx512")) << unknown.text;
+    EXPECT_EQ(sluice(verb + " --threads 0").status, 2);
+    for (const char* isa : {"avx2", "avx512"}) {
+      if (platform::supports(*isa_from_name(isa))) continue;
+      const Outcome missing = sluice(verb + " --isa " + isa);
+      EXPECT_EQ(missing.status, 1);
+      EXPECT_TRUE(contains(missing.text, "not supported")) << missing.text;
+    }
+  }
+  // What compile wrote is a model to every other verb.
+  const std::string package = (scratch / "package").string();
+  for (const std::string& verb : {"run " + package + " -p Hi -n 1", "plan " + package, "inspect " + package, "tokenize " + package + " --text Hi",
+                                  "render " + package + " --messages " + (scratch / "messages.json").string(),
+                                  "perplexity " + package + " --ids --window 4 --file " + (scratch / "ids").string()}) {
+    EXPECT_TRUE(json_of(sluice(verb + " --json")).is_object()) << verb;
+  }
+  for (const std::string& model : {std::string(), package}) {
+    const std::string program = sluice("inspect --program " + model).text;
+    EXPECT_TRUE(program.starts_with("sluice-program")) << program;
+    EXPECT_EQ(json_of(sluice("inspect --program --json " + model))["program"], program);
+  }
+  fs::remove_all(scratch);
 }
 
 TEST(Run, PeakMemoryStaysWithinThePlanAnd32MiB) {
@@ -121,6 +192,31 @@ TEST(Plan, AConfigAloneGivesTheBytesOfARun) {
   EXPECT_TRUE(plan["max_context"].is_number_unsigned());
 }
 
+// The 14 published shapes of data/configs, and the table of their README.
+TEST(Plan, EveryPublishedShapeCostsWhatItsTableSays) {
+  const fs::path configs = fs::path(SLUICE_SHARED_DIR) / "data/configs";
+  if (!fs::exists(configs)) GTEST_SKIP() << "no " << configs << ": the reference data is not beside the project";
+  std::ifstream readme(configs / "README.md");
+  size_t shapes = 0;
+  for (std::string line; std::getline(readme, line);) {
+    if (!contains(line, ".json |")) continue;
+    std::erase(line, ',');
+    std::erase(line, '|');
+    std::istringstream cells(line);
+    std::string file;
+    uint64_t total = 0, active = 0, kv = 0, state = 0;
+    cells >> file >> total >> active >> kv >> state;
+    SCOPED_TRACE(file);
+    const nlohmann::json plan = json_of(sluice("plan " + (configs / file).string() + " --ctx 4096 --users 3 --kv f16 --json"));
+    EXPECT_EQ(plan["params_total"], total);
+    EXPECT_EQ(plan["params_active"], active);
+    EXPECT_EQ(plan["bytes"]["kv"], 3 * 4096 * kv);
+    EXPECT_EQ(plan["bytes"]["state"], 3 * state);
+    ++shapes;
+  }
+  EXPECT_EQ(shapes, 14u);
+}
+
 TEST(Tokenize, IdsComeBackAsTheSameText) {
   const Outcome ids = sluice("tokenize --text 'The fox said: \"hello\", 42 times.'");
   ASSERT_EQ(ids.status, 0) << ids.text;
@@ -142,6 +238,13 @@ TEST(Logits, ChunksAndASplitGiveTheSameFile) {
     return std::string(std::istreambuf_iterator<char>(file), {});
   };
   EXPECT_FALSE(bytes("a").empty());
+  std::ofstream(folder / "wild") << "5 6 7 2000000000 8";
+  for (const std::string& verb : {"logits --out " + (folder / "d").string() + " --tokens-file ", std::string("perplexity --ids --window 3 --file ")}) {
+    const Outcome outcome = sluice(verb + (folder / "wild").string());
+    EXPECT_EQ(outcome.status, 1);
+    EXPECT_TRUE(contains(outcome.text, "token id 2000000000 is outside the vocabulary")) << outcome.text;
+  }
+  EXPECT_FALSE(fs::exists(folder / "d"));
   EXPECT_EQ(bytes("a"), bytes("b"));
   EXPECT_EQ(bytes("a"), bytes("c"));
   fs::remove_all(folder);
