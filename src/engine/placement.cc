@@ -36,4 +36,9 @@ void place_grid(uint64_t from, uint64_t to, std::vector<Mark>& out) {
   if (!out.empty() && out.front().position <= from) out.erase(out.begin());
 }
 
+void place_dense_grid(uint64_t from, uint64_t to, std::vector<Mark>& out) {
+  out.clear();
+  for (uint64_t p = (from / kBeforeEndTokens + 1) * kBeforeEndTokens; p < to; p += kBeforeEndTokens) out.push_back({p, Kind::kGrid});
+}
+
 }  // namespace sluice::engine

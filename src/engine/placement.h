@@ -28,7 +28,8 @@ inline constexpr uint64_t kBeforeEndTokens = 256;
 inline constexpr uint64_t kNearTokens = 16;
 
 void place_prompt(const PlacementRequest& request, std::vector<Mark>& out);
-// Interior points between `from` and `to`: the gaps grow by half from `to` downwards (256, 384, 576 ...).
+// Interior points between `from` and `to`: the gaps grow by half from `to` downwards (256, 384, 576 ...); dense: all are 256, for where memory stands empty.
 void place_grid(uint64_t from, uint64_t to, std::vector<Mark>& out);
+void place_dense_grid(uint64_t from, uint64_t to, std::vector<Mark>& out);
 
 }  // namespace sluice::engine

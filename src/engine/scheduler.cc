@@ -16,6 +16,8 @@ namespace {
 constexpr uint64_t kBlockBytesWithoutKv = 4096;  // of the store's blocks where a model has no attention
 constexpr uint64_t kWorthWaiting = kPageTokens;  // tokens of a prefix that another request is computing
 constexpr size_t kAccountsKept = 1024;
+constexpr uint64_t kStopStringsMax = 16;
+constexpr uint64_t kDenseShare = 2;  // a dense grid may take up to one part in this of the empty memory
 
 uint64_t pages_of(const StepSizes& sizes, const EngineOptions& options) {
   return sizes.page_bytes == 0 ? 0 : options.sequences_max * ((options.context + kPageTokens - 1) / kPageTokens);
@@ -27,10 +29,34 @@ StoreOptions store_options(const StepSizes& sizes, const EngineOptions& options)
   store.state_bytes = sizes.state_bytes;
   store.cost = {static_cast<double>(sizes.flops_per_token), static_cast<double>(sizes.attention_flops) / 2};
   store.ttl_ms = options.store_ttl_ms;
-  store.running_pages = pages_of(sizes, options);
+  // While a sequence resumes, the state and the last page that it copies are still there.
+  store.running_pages = pages_of(sizes, options) + (sizes.state_bytes + store.page_bytes - 1) / store.page_bytes + 1;
   store.bytes_backed = true;
   store.budget_bytes = StateStore::bytes_for(store, store.running_pages) + options.store_bytes;
   return store;
+}
+
+Status check_sampler(const SamplerOptions& s, uint64_t vocabulary) {
+  const auto within = [](const char* name, float value, float least, float most) -> Status {
+    if (value >= least && value <= most) return {};  // false for NaN
+    return Error{fmt::format("{} {}: must be {} to {}", name, value, least, most)};
+  };
+  constexpr float kMany = 1e6f;
+  SLUICE_TRY_VOID(within("temperature", s.temperature, 0, kMany));
+  SLUICE_TRY_VOID(within("top_p", s.top_p, 0, 1));
+  SLUICE_TRY_VOID(within("min_p", s.min_p, 0, 1));
+  SLUICE_TRY_VOID(within("typical_p", s.typical_p, 0, 1));
+  SLUICE_TRY_VOID(within("repetition penalty", s.repetition_penalty, 1e-3f, kMany));
+  SLUICE_TRY_VOID(within("presence penalty", s.presence.scale, -kMany, kMany));
+  SLUICE_TRY_VOID(within("frequency penalty", s.frequency.scale, -kMany, kMany));
+  SLUICE_TRY_VOID(within("share penalty", s.share.scale, -kMany, kMany));
+  SLUICE_TRY_VOID(within("dry multiplier", s.dry.multiplier, 0, kMany));
+  SLUICE_TRY_VOID(within("dry base", s.dry.base, 1, kMany));
+  for (const auto& [id, bias] : s.logit_bias) {
+    if (id < 0 || static_cast<uint64_t>(id) >= vocabulary) return Error{fmt::format("logit bias of token {}: the vocabulary has {}", id, vocabulary)};
+    SLUICE_TRY_VOID(within("logit bias", bias, -kMany, kMany));
+  }
+  return {};
 }
 
 std::string too_large(std::string_view what, uint64_t value, uint64_t limit) { return fmt::format("{} {}: the limit is {}", what, value, limit); }
@@ -38,7 +64,7 @@ std::string too_large(std::string_view what, uint64_t value, uint64_t limit) { r
 }  // namespace
 
 uint64_t Scheduler::bytes(const StepSizes& sizes, const EngineOptions& options) {
-  const uint64_t sampler = sizes.vocabulary * (sizeof(float) + 2 * sizeof(double)) + sizes.vocabulary / 8;
+  const uint64_t sampler = Sampler::bytes(sizes.vocabulary, options.context) + sizes.vocabulary / 8;
   EngineOptions bare = options;
   bare.store_bytes = 0;
   return SequenceSlots::bytes(sizes, options.sequences_max, options.context, options.speculation) + store_options(sizes, bare).budget_bytes + sampler;
@@ -63,8 +89,9 @@ Result<std::unique_ptr<Scheduler>> Scheduler::create(StepRunner& runner, const t
 }
 
 Scheduler::Scheduler(StepRunner& runner, const text::Tokenizer& tokenizer, uint64_t fingerprint, const EngineOptions& options)
-    : runner_(runner), tokenizer_(tokenizer), fingerprint_(fingerprint), options_(options), sampler_(runner.sizes().vocabulary),
-      pace_(options.sequences_max, runner.sizes().rows_max, options.prefill_rows_max), mask_((runner.sizes().vocabulary + 63) / 64) {
+    : runner_(runner), tokenizer_(tokenizer), fingerprint_(fingerprint), options_(options), classes_(tokenizer),
+      sampler_(runner.sizes().vocabulary, &classes_, options.context),
+      pace_(options.sequences_max, runner.sizes().rows_max, options.prefill_rows_max, runner.sizes().state_bytes), mask_((runner.sizes().vocabulary + 63) / 64) {
   running_.reserve(options.sequences_max);
   pieces_.reserve(options.sequences_max);
   rows_.reserve(runner.sizes().rows_max);
@@ -91,9 +118,8 @@ Submitted Scheduler::check(const Request& request) const {
   if (request.top_logprobs > kTopLogprobsMax) return invalid(too_large("top logprobs", static_cast<uint64_t>(request.top_logprobs), kTopLogprobsMax));
   if (request.embed && sizes.last_norm < 0) return invalid("this model was compiled without what embeddings need");
   if (request.speculate > 0 && !options_.speculation) return invalid("speculation was not planned for (EngineOptions::speculation)");
-  if (!std::isfinite(request.sampler.temperature) || request.sampler.temperature < 0) {
-    return invalid(fmt::format("temperature {}: must be 0 or more", request.sampler.temperature));
-  }
+  if (request.stop.strings.size() > kStopStringsMax) return invalid(too_large("stop strings", request.stop.strings.size(), kStopStringsMax));
+  if (const Status sampler = check_sampler(request.sampler, sizes.vocabulary); !sampler.ok()) return invalid(sampler.error().message);
   for (const uint32_t position : request.pin_positions) {
     if (position > request.prompt.size()) return invalid(too_large("pin position", position, request.prompt.size()));
   }
@@ -219,8 +245,9 @@ bool Scheduler::waits_for_a_prefix(Job& job) {
     if (place != other.places.end() && place->position <= common) {
       common = place->position;
       place->always = true;
+      place->spare_only = false;
     } else {
-      other.places.insert(place, {common, Kind::kJunction, true, false});
+      other.places.insert(place, {.position = common, .kind = Kind::kJunction, .always = true});
     }
     job.waits_for = other.id;
     job.waits_until = common;
@@ -239,6 +266,7 @@ void Scheduler::start(Job& job) {
   job.started = job.running = 1;
   running_.push_back(std::make_unique<Choice>(job, 0, slot, tokenizer_));
   Choice& choice = *running_.back();
+  count_prompt(choice);
   (*slots_)[slot].tokens.assign(r.prompt.begin(), r.prompt.end());
   if (r.use_store && !job.needs_every_row()) {
     store_->lookup({.tenant = r.tenant, .program = fingerprint_, .now_ms = job.admitted_us / 1000, .tokens = r.prompt, .message_starts = r.message_starts},
@@ -261,12 +289,13 @@ void Scheduler::start(Job& job) {
 
 void Scheduler::place_checkpoints(Job& job, const Lookup& lookup) {
   const Request& r = job.request;
-  std::vector<Mark> marks;
+  std::vector<Mark>& marks = marks_;
   const uint64_t last_message = r.message_starts.empty() ? 0 : r.message_starts.back();
   place_prompt({lookup.resume, lookup.matched, r.prompt.size(), r.system_end, last_message}, marks);
   for (const Mark& mark : marks) {
-    if (mark.position >= job.resumed + kNearTokens) job.places.push_back({mark.position, mark.kind, false, false});
+    if (mark.position >= job.resumed + kNearTokens) job.places.push_back({mark.position, mark.kind});
   }
+  place_grid_points(job);
   if (r.pin_ttl_ms == 0) return;
   const uint64_t now_ms = job.admitted_us / 1000;
   const auto pin_at = [&](uint64_t position) {
@@ -279,12 +308,31 @@ void Scheduler::place_checkpoints(Job& job, const Lookup& lookup) {
     const auto place = std::find_if(job.places.begin(), job.places.end(), [&](const Place& p) { return p.position >= position; });
     if (place != job.places.end() && place->position == position) {
       place->always = place->pin = true;
+      place->spare_only = false;
     } else {
-      job.places.insert(place, {position, Kind::kJunction, true, true});
+      job.places.insert(place, {.position = position, .kind = Kind::kJunction, .always = true, .pin = true});
     }
   };
   for (const uint32_t position : r.pin_positions) pin_at(position);
   pin_at(r.prompt.size() - 1);
+}
+
+// Interior points, as many as the empty memory allows; a model without recurrent state needs none.
+void Scheduler::place_grid_points(Job& job) {
+  const uint64_t end = job.request.prompt.size() - 1, state = store_->state_blocks();
+  if (state == 0 || end <= job.resumed + kBeforeEndTokens) return;
+  const uint64_t spare_states = store_->free_blocks() / state, dense_states = (end - job.resumed) / kBeforeEndTokens;
+  if (spare_states > kDenseShare * dense_states) {
+    place_dense_grid(job.resumed, end, marks_);
+  } else {
+    place_grid(job.resumed, end, marks_);
+  }
+  for (const Mark& mark : marks_) {
+    const auto near = [&](const Place& p) { return std::max(p.position, mark.position) - std::min(p.position, mark.position) < kBeforeEndTokens / 2; };
+    if (mark.position < job.resumed + kNearTokens || std::any_of(job.places.begin(), job.places.end(), near)) continue;
+    const auto after = std::find_if(job.places.begin(), job.places.end(), [&](const Place& p) { return p.position > mark.position; });
+    job.places.insert(after, {.position = mark.position, .kind = mark.kind, .spare_only = true});
+  }
 }
 
 void Scheduler::fail(Choice& choice, const std::string& message) { finish_job(choice.job, FinishReason::kError, message); }
@@ -293,8 +341,9 @@ void Scheduler::finish(Choice& choice, FinishReason reason, int32_t stop_id) {
   if (choice.done) return;
   Job& job = choice.job;
   SequenceSlot& slot = (*slots_)[choice.slot];
+  if (choice.ahead) put_back(choice);
   if (reason != FinishReason::kError && choice.decoding && job.request.keep && slot.read >= choice.kept + kNearTokens) {
-    keep(choice, {slot.read, Kind::kAnswerEnd, false, false});
+    keep(choice, {slot.read, Kind::kAnswerEnd});
   }
   choice.text.finish();
   job.sink->choice_done({choice.number, reason, choice.text.shown(), choice.text.stopped_by(), stop_id, choice.generated});

@@ -62,6 +62,7 @@ class Scheduler {
   bool waits_for_a_prefix(Job& job);
   void start(Job& job);
   void place_checkpoints(Job& job, const Lookup& lookup);
+  void place_grid_points(Job& job);
   void finish(Choice& choice, FinishReason reason, int32_t stop_id);
   void finish_job(Job& job, FinishReason reason, std::string_view error);
   void fail(Choice& choice, const std::string& message);
@@ -76,9 +77,17 @@ class Scheduler {
   void compute();
   void after(const Piece& piece, size_t logits_begin);
   void keep(Choice& choice, const Place& place);
+
+  // What comes out of it (scheduler_draw.cc).
   void tell_prompt_logprobs(Choice& choice, uint64_t position, size_t rows, size_t logits_begin);
   void end_of_prompt(Choice& first, std::span<const float> logits);
+  void count_prompt(Choice& choice);
   void draw(Choice& choice, std::span<const float> logits);
+  void emit(Choice& choice, const Drawn& drawn);
+  bool jump(Choice& choice);
+  void draft(Choice& choice, uint64_t most);
+  void judge_draft(Choice& choice, size_t logits_begin);
+  void put_back(Choice& choice);
 
   uint64_t now_us() const { return options_.now_us(); }
 
@@ -88,6 +97,7 @@ class Scheduler {
   EngineOptions options_;
   std::unique_ptr<StateStore> store_;
   std::optional<SequenceSlots> slots_;
+  TokenClasses classes_;
   Sampler sampler_;
   StepPace pace_;
   std::vector<std::unique_ptr<Job>> jobs_;  // in order of arrival
@@ -98,12 +108,13 @@ class Scheduler {
   uint64_t turn_ = 0;                             // which decoding sequence goes first
   std::vector<Piece> pieces_;
   std::vector<runtime::StepRow> rows_;
-  uint64_t logit_rows_ = 0, decode_rows_ = 0;
-  uint32_t decoding_ = 0;
+  uint64_t logit_rows_ = 0;
+  StepPace::Step planned_;
   std::vector<Choice*> prefilling_;
   std::vector<text::MaskWord> mask_;
   std::vector<int32_t> banned_;
   Lookup lookup_;
+  std::vector<Mark> marks_;
   EngineStatistics statistics_;
   Departures departures_;
 };

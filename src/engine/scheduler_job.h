@@ -18,6 +18,7 @@ struct Scheduler::Place {
   Kind kind = Kind::kPromptEnd;
   bool always = false;  // somebody waits for it, or it is to be pinned
   bool pin = false;
+  bool spare_only = false;  // only in memory that stands empty
 };
 
 struct Scheduler::Job {
@@ -47,6 +48,7 @@ struct Scheduler::Choice {
   Choice(Job& owner, uint32_t number_in_job, uint32_t slot_index, const text::Tokenizer& tokenizer)
       : job(owner), number(number_in_job), slot(slot_index), text(tokenizer, owner.request.stop.strings, owner.request.show_special) {
     if (owner.request.constraint != nullptr) constraint.emplace(owner.request.constraint);
+    draft.reserve(owner.request.speculate);
   }
 
   Job& job;
@@ -57,6 +59,11 @@ struct Scheduler::Choice {
   uint64_t kept = 0;                 // where its last checkpoint lies
   AnswerText text;
   std::optional<text::ConstraintState> constraint;
+  std::optional<TokenCounts> counts;  // where the sampler's penalties want them
+  std::vector<int32_t> draft;        // read in this step behind the pending tokens
+  bool ahead = false;                // the state has read drafted tokens that are not judged yet
+  int32_t foreseen = -1;             // what the lookup says comes next
+  double hit_rate = 0.3;             // of what it says; learned also while nothing is drafted
 };
 
 // Rows of one choice in a step; the last `logits` of them want logits.

@@ -45,23 +45,23 @@ void Scheduler::plan_rows() {
   rows_.clear();
   pieces_.clear();
   logit_rows_ = 0;
-  uint32_t decoding = 0;
-  for (const auto& choice : running_) decoding += choice->decoding && !choice->done ? 1 : 0;
+  planned_ = {};
+  for (const auto& choice : running_) planned_.decoding += choice->decoding && !choice->done ? 1 : 0;
   plan_decode();
-  decode_rows_ = rows_.size();
-  decoding_ = decoding;
-  plan_prefill(std::min(runner_.sizes().rows_max - rows_.size(), pace_.prefill_rows(decoding)));
-  // A step that was to show how long decoding alone takes, but had nothing to decode.
-  if (rows_.empty() && decoding > 0) plan_prefill(runner_.sizes().rows_max);
+  planned_.decode_rows = rows_.size();
+  plan_prefill(std::min(runner_.sizes().rows_max - rows_.size(), pace_.prefill_rows(planned_.decoding)));
+  planned_.prefill_rows = rows_.size() - planned_.decode_rows;
 }
 
-// Rows for the next tokens of a choice; `wanting` of them, the last ones, want logits.
+// Rows for the next tokens of a choice, and for those drafted behind them; `wanting`, the last ones, want logits.
 void Scheduler::add_rows(Choice& choice, uint64_t rows, uint64_t wanting) {
   SequenceSlot& slot = (*slots_)[choice.slot];
   if (const Status reserved = slots_->reserve(choice.slot, slot.read + rows); !reserved.ok()) return fail(choice, reserved.error().message);
   pieces_.push_back({&choice, rows_.size(), rows, logit_rows_, wanting});
   for (uint64_t r = 0; r < rows; ++r) {
-    rows_.push_back({slot.tokens[slot.read + r], static_cast<int32_t>(slot.read + r), &slot.memory, r + wanting >= rows});
+    const uint64_t position = slot.read + r;
+    const int32_t token = position < slot.tokens.size() ? slot.tokens[position] : choice.draft[position - slot.tokens.size()];
+    rows_.push_back({token, static_cast<int32_t>(position), &slot.memory, r + wanting >= rows});
   }
   logit_rows_ += wanting;
 }
@@ -69,6 +69,7 @@ void Scheduler::add_rows(Choice& choice, uint64_t rows, uint64_t wanting) {
 void Scheduler::plan_decode() {
   const StepSizes& sizes = runner_.sizes();
   const size_t count = running_.size();
+  uint64_t others = planned_.decoding;  // that still need a row of their own
   ++turn_;
   for (size_t i = 0; i < count; ++i) {
     Choice& choice = *running_[(i + turn_) % count];
@@ -76,7 +77,18 @@ void Scheduler::plan_decode() {
     const SequenceSlot& slot = (*slots_)[choice.slot];
     const uint64_t pending = slot.tokens.size() - slot.read;
     const uint64_t rows = std::min<uint64_t>(pending, sizes.rows_max - rows_.size());
-    add_rows(choice, rows, rows == pending ? 1 : 0);
+    --others;
+    choice.draft.clear();
+    if (rows < pending) {
+      add_rows(choice, rows, 0);
+      continue;
+    }
+    const uint64_t spare_rows = sizes.rows_max - rows_.size() - rows, spare_logits = sizes.logit_rows_max - logit_rows_ - 1;
+    const uint64_t spare = std::min(spare_rows, spare_logits);
+    if (choice.job.request.speculate > 0) draft(choice, spare > others ? spare - others : 0);
+    if (!choice.draft.empty()) slots_->back_up(choice.slot);
+    planned_.drafted_rows += choice.draft.size();
+    add_rows(choice, rows + choice.draft.size(), 1 + choice.draft.size());
   }
 }
 
@@ -112,7 +124,7 @@ void Scheduler::compute() {
   const uint64_t begin = now_us();
   const Status stepped = runner_.step(rows_, parts.empty() ? nullptr : &observer);
   if (stepped.ok()) {
-    pace_.saw(decoding_, decode_rows_, rows_.size() - decode_rows_, now_us() - begin);
+    pace_.saw(planned_, now_us() - begin);
     for (const Piece& piece : pieces_) after(piece, piece.logits_begin);
     return;
   }
@@ -137,8 +149,9 @@ void Scheduler::after(const Piece& piece, size_t logits_begin) {
   if (choice.done) return;  // another choice of its job failed
   Job& job = choice.job;
   SequenceSlot& slot = (*slots_)[choice.slot];
-  slot.read += piece.rows;
   job.account->served += piece.rows;
+  if (!choice.draft.empty()) return judge_draft(choice, logits_begin);
+  slot.read += piece.rows;
   while (!job.places.empty() && job.places.front().position == slot.read) {
     keep(choice, job.places.front());
     job.places.erase(job.places.begin());
@@ -147,6 +160,7 @@ void Scheduler::after(const Piece& piece, size_t logits_begin) {
   if (slot.read < slot.tokens.size()) return;
   const std::span<const float> logits = piece.logits == 0 ? std::span<const float>() : runner_.logits(logits_begin + piece.logits - 1);
   if (choice.decoding) {
+    if (job.request.keep && slot.read >= choice.kept + kBeforeEndTokens) keep(choice, {.position = slot.read, .kind = Kind::kGrid, .spare_only = true});
     draw(choice, logits);
   } else {
     end_of_prompt(choice, logits);
@@ -162,77 +176,9 @@ void Scheduler::keep(Choice& choice, const Place& place) {
       slot.pages.empty() ? std::span<const BlockId>() : std::span<const BlockId>(slot.pages).first((place.position + kPageTokens - 1) / kPageTokens);
   const uint32_t id = store_->insert({.tenant = job.request.tenant, .now_ms = now_ms, .tokens = tokens, .kind = place.kind,
                                       .turn = job.resumed > job.request.system_end ? 1u : 0u, .state = slots_->state(choice.slot), .pages = pages,
-                                      .always = place.always});
+                                      .spare_only = place.spare_only, .always = place.always});
   choice.kept = place.position;
   if (place.pin && id != kNoCheckpoint) (void)store_->pin(id, job.request.pin_ttl_ms, now_ms);  // refused beyond the pins' share: then it is an ordinary one
-}
-
-// Row i of the step told of the token after it.
-void Scheduler::tell_prompt_logprobs(Choice& choice, uint64_t position, size_t rows, size_t logits_begin) {
-  Job& job = choice.job;
-  const std::vector<int32_t>& prompt = job.request.prompt;
-  for (size_t r = 0; r < rows && position + r + 1 < prompt.size(); ++r) {
-    const DrawInput input{.logits = runner_.logits(logits_begin + r), .top_logprobs = std::max(job.request.top_logprobs, 0)};
-    const Drawn told = sampler_.explain(input, prompt[position + r + 1]);
-    job.sink->prompt_token(static_cast<uint32_t>(position + r + 1), told.logprob, told.top);
-  }
-}
-
-// The prompt is read: its choices part here.
-void Scheduler::end_of_prompt(Choice& first, std::span<const float> logits) {
-  Job& job = first.job;
-  job.prompt_done_us = now_us();
-  first.decoding = true;
-  if (job.request.embed) {
-    for (const double sum : job.embedding) job.embedding_mean.push_back(static_cast<float>(sum / static_cast<double>(job.request.prompt.size())));
-  }
-  if (job.request.max_tokens == 0) return finish_job(job, FinishReason::kLength, "");
-  const size_t first_fork = running_.size();
-  while (job.started < job.request.choices) {
-    const uint32_t slot = slots_->take();
-    --slots_promised_;
-    ++statistics_.running_sequences;
-    running_.push_back(std::make_unique<Choice>(job, job.started, slot, tokenizer_));
-    ++job.started;
-    ++job.running;
-    Choice& fork = *running_.back();
-    fork.decoding = true;
-    fork.kept = first.kept;
-    if (const Status forked = slots_->fork(first.slot, slot); !forked.ok()) return fail(fork, forked.error().message);
-  }
-  draw(first, logits);
-  for (size_t i = first_fork; i < running_.size(); ++i) draw(*running_[i], logits);
-}
-
-void Scheduler::draw(Choice& choice, std::span<const float> logits) {
-  if (choice.done) return;
-  Job& job = choice.job;
-  const Request& r = job.request;
-  SequenceSlot& slot = (*slots_)[choice.slot];
-  DrawInput input{.logits = logits, .choice = choice.number, .position = slot.tokens.size(), .top_logprobs = r.top_logprobs};
-  if (choice.constraint) {
-    if (!choice.constraint->fill_mask(mask_)) return fail(choice, "the vocabulary has no token with which the constrained output could go on");
-    input.mask = mask_;
-  }
-  const bool may_stop = choice.generated >= r.stop.min_tokens || (choice.constraint && choice.constraint->must_end());
-  if (!may_stop) {
-    banned_.assign(tokenizer_.end_ids().begin(), tokenizer_.end_ids().end());
-    banned_.insert(banned_.end(), r.stop.ids.begin(), r.stop.ids.end());
-    input.banned = banned_;
-  }
-  const Drawn drawn = sampler_.draw(r.sampler, input);
-  if (drawn.id < 0) return finish(choice, FinishReason::kStop, -1);
-  if (choice.constraint) SLUICE_CHECK(choice.constraint->accept(static_cast<uint32_t>(drawn.id)));
-  const bool is_end = (!r.stop.ignore_end && tokenizer_.ends_generation(drawn.id)) || (choice.constraint && choice.constraint->finished());
-  if (is_end || std::find(r.stop.ids.begin(), r.stop.ids.end(), drawn.id) != r.stop.ids.end()) return finish(choice, FinishReason::kStop, drawn.id);
-  slot.tokens.push_back(drawn.id);
-  ++choice.generated;
-  ++job.completion_tokens;
-  ++statistics_.completion_tokens;
-  const bool stopped = choice.text.add(drawn.id, choice.generated >= r.stop.min_tokens);
-  job.sink->token({choice.number, drawn.id, choice.text.shown(), drawn.logprob, drawn.top});
-  if (stopped || (choice.constraint && choice.constraint->must_end())) return finish(choice, FinishReason::kStop, -1);
-  if (choice.generated >= r.max_tokens || slot.tokens.size() >= options_.context) return finish(choice, FinishReason::kLength, -1);
 }
 
 }  // namespace sluice::engine

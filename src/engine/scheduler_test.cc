@@ -261,5 +261,74 @@ TEST(Scheduler, AnEmbeddingIsTheMeanOverAllPromptRows) {
   EXPECT_NEAR(bench.answer(id).embedding[0], mean, 1e-4);
 }
 
+// The fake model's greedy answer has no repetitions; with a bias towards few tokens drafts are often right, and often wrong.
+TEST(Scheduler, SpeculationChangesNoToken) {
+  for (const StepSizes& sizes : kFakeShapes) {
+    uint64_t drafted = 0, accepted = 0;
+    for (uint64_t seed = 1; seed <= 12; ++seed) {
+      Bench bench(sizes, {.context = 1024, .sequences_max = 4, .store_bytes = 1 << 20, .speculation = true});
+      Ask ask{.max_tokens = 120, .choices = 1 + static_cast<uint32_t>(seed % 2)};
+      for (int32_t id = 4; id < kFakeVocabulary; ++id) ask.sampler.logit_bias.push_back({id, -100});
+      ask.sampler.temperature = seed % 3 == 0 ? 0.5f : 0.0f;
+      ask.sampler.seed = seed;
+      const auto prompt = fake_prompt(seed, 10);
+      ask.speculate = 1 + static_cast<uint32_t>(seed % 6);
+      const RequestId id = bench.ask(prompt, ask);
+      bench.run();
+      for (const auto& [choice, tokens] : bench.answer(id).by_choice) EXPECT_EQ(tokens, bench.expect(prompt, 120, ask.sampler, choice));
+      drafted += bench.answer(id).done.drafted_tokens;
+      accepted += bench.answer(id).done.accepted_tokens;
+      bench.scheduler().store().check();
+    }
+    EXPECT_GT(drafted, accepted);
+    EXPECT_GT(accepted, 0u);
+  }
+}
+
+// A model that repeats its prompt for ever: a copy task.
+TEST(Scheduler, SpeculationIsFasterWhereTheTextWasThereBefore) {
+  const auto tokens_per_step = [](uint32_t speculate) {
+    Bench bench(kFakeShapes[0], {.context = 4096, .sequences_max = 1, .speculation = true});
+    Ask ask{.max_tokens = 400, .speculate = speculate};
+    ask.sampler.logit_bias = {{7, 100}};  // one token again and again
+    const RequestId id = bench.ask(fake_prompt(1, 10), ask);
+    bench.run();
+    EXPECT_EQ(bench.answer(id).tokens, bench.expect(fake_prompt(1, 10), 400, ask.sampler));
+    return 400.0 / static_cast<double>(bench.runner().now_us);
+  };
+  EXPECT_GT(tokens_per_step(7), 1.5 * tokens_per_step(0));
+}
+
+TEST(Scheduler, SpeculationThatNeverHitsCostsNextToNothing) {
+  const auto time = [](uint32_t speculate) {
+    Bench bench(kFakeShapes[0], {.context = 4096, .sequences_max = 1, .speculation = true});
+    Ask ask{.max_tokens = 600, .speculate = speculate};
+    ask.sampler = {.temperature = 1, .top_k = 0, .top_p = 1, .min_p = 0};
+    for (int32_t id = 6; id < kFakeVocabulary; ++id) ask.sampler.logit_bias.push_back({id, -100});  // many repetitions, all by chance
+    bench.ask(fake_prompt(1, 10), ask);
+    bench.run();
+    return static_cast<double>(bench.runner().now_us);
+  };
+  EXPECT_LT(time(7), time(0) / 0.97);
+}
+
+TEST(Scheduler, PinsHoldWhilePromptsCrowdTheStore) {
+  Bench bench(kFakeShapes[0], {.context = 1024, .sequences_max = 1, .store_bytes = 100'000});
+  const auto pinned = fake_prompt(1, 300);
+  bench.ask(pinned, {.max_tokens = 1, .pin_ttl_ms = 1'000'000, .pin_positions = {128}});
+  bench.run();
+  for (uint64_t i = 0; i < 40; ++i) {
+    bench.ask(fake_prompt(100 + i, 400), {.max_tokens = 2});
+    bench.run();
+  }
+  const RequestId again = bench.ask(pinned, {.max_tokens = 1});
+  auto other = fake_prompt(2, 300);
+  std::copy(pinned.begin(), pinned.begin() + 128, other.begin());
+  const RequestId branch = bench.ask(other, {.max_tokens = 1});
+  bench.run();
+  EXPECT_EQ(bench.answer(again).done.cached_tokens, 299u);
+  EXPECT_GE(bench.answer(branch).done.cached_tokens, 128u);
+}
+
 }  // namespace
 }  // namespace sluice::engine

@@ -96,6 +96,8 @@ struct Ask {
   uint32_t system_end = 0;
   uint32_t speculate = 0;
   std::vector<uint32_t> message_starts;
+  uint64_t pin_ttl_ms = 0;
+  std::vector<uint32_t> pin_positions;
 };
 
 class Bench {
@@ -126,6 +128,8 @@ class Bench {
     r.echo_logprobs = ask.echo_logprobs;
     r.embed = ask.embed;
     r.speculate = ask.speculate;
+    r.pin_ttl_ms = ask.pin_ttl_ms;
+    r.pin_positions = ask.pin_positions;
     r.queue_deadline_ms = ask.queue_deadline_ms;
     r.first_token_deadline_ms = ask.first_token_deadline_ms;
     r.total_deadline_ms = ask.total_deadline_ms;
@@ -148,13 +152,17 @@ class Bench {
   }
 
   // What a model that computes everything from nothing would answer.
-  std::vector<int32_t> expect(std::vector<int32_t> tokens, size_t count, SamplerOptions options = {.temperature = 0}, uint64_t choice = 0) {
-    Sampler sampler(kFakeVocabulary);
+  std::vector<int32_t> expect(std::vector<int32_t> tokens, size_t count, const SamplerOptions& options = {.temperature = 0}, uint64_t choice = 0) {
+    const TokenClasses classes(tokenizer_);
+    Sampler sampler(kFakeVocabulary, &classes, 8192);
+    TokenCounts counts(kFakeVocabulary, 8192);
+    counts.add_prompt(tokens);
     std::vector<int32_t> out;
     while (out.size() < count) {
       const std::vector<float> logits = runner_.expected(tokens);
-      out.push_back(sampler.draw(options, {.logits = logits, .choice = choice, .position = tokens.size()}).id);
+      out.push_back(sampler.draw(options, {.logits = logits, .choice = choice, .position = tokens.size(), .counts = &counts, .tokens = tokens}).id);
       tokens.push_back(out.back());
+      counts.add(out.back());
     }
     return out;
   }

@@ -68,6 +68,7 @@ uint32_t StateStore::deepest(std::span<const int32_t> tokens, uint32_t tenant, u
 uint64_t StateStore::resumable(uint32_t tenant, std::span<const int32_t> tokens) {
   if (tokens.size() < options_.tokens_min || tokens.empty()) return 0;
   const uint32_t found = deepest(tokens, tenant, tokens.size() - 1);
+  if (state_blocks_ == 0) return std::min<uint64_t>(walk_.matched, tokens.size() - 1);
   return found == kNoCheckpoint ? 0 : records_[found].position;
 }
 
@@ -98,10 +99,28 @@ void StateStore::lookup(const LookupRequest& request, Lookup& out) {
   }
   const uint32_t found = deepest(request.tokens, request.tenant, request.tokens.size() - 1);
   out.matched = walk_.matched;
+  NodeId node = kNoNode;
   if (found != kNoCheckpoint) {
     refresh(found);
+    Checkpoint& c = records_[found];
+    ++c.leases;
     ++stats_.hits;
-    hold(found, out);
+    out.checkpoint = found;
+    out.resume = c.position;
+    out.payload = c.payload;
+    node = c.node;
+  }
+  if (state_blocks_ == 0 && walk_.matched > out.resume) {  // keys and values can be cut anywhere
+    if (found == kNoCheckpoint) ++stats_.hits;
+    out.resume = std::min<uint64_t>(walk_.matched, request.tokens.size() - 1);
+    node = out.resume > walk_.path.size() * kPageTokens ? walk_.partial : out.resume == 0 ? kNoNode : walk_.path[(out.resume - 1) / kPageTokens];
+  }
+  if (node != kNoNode) {
+    out.pages.resize(tree_[node].depth + 1);
+    for (size_t i = out.pages.size(); i > 0; --i, node = tree_[node].parent) {
+      out.pages[i - 1] = tree_[node].page;
+      pool_.retain(tree_[node].page);
+    }
   }
   explain(request, out);
 }

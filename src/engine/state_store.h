@@ -58,7 +58,7 @@ struct LookupRequest {
 
 struct Lookup {
   uint64_t resume = 0;                       // tokens that need not be computed; at most tokens - 1
-  uint32_t checkpoint = kNoCheckpoint;       // leased until release()
+  uint32_t checkpoint = kNoCheckpoint;       // leased until release(); a model without recurrent state may resume where there is none
   uint64_t payload = 0;
   std::vector<BlockId> pages;                // of positions [0, resume), referenced until release(); copy the last one if it is not full
   uint64_t matched = 0;                      // tokens that agree with something stored

@@ -1,0 +1,179 @@
+// The engine over real models: its answers are those of one session that computes everything from nothing, whatever the store, companions, forks and drafts do.
+#include <gtest/gtest.h>
+
+#include <condition_variable>
+#include <filesystem>
+#include <map>
+#include <mutex>
+
+#include "cli/golden_support.h"
+#include "cli/model_loading.h"
+#include "engine/engine.h"
+#include "engine/scheduler.h"
+#include "platform/cpu.h"
+
+namespace sluice::cli {
+namespace {
+
+using engine::ChoiceDone;
+using engine::FinishReason;
+using engine::RequestDone;
+
+struct Answer final : engine::ResponseSink {
+  std::map<uint32_t, std::vector<int32_t>> tokens;
+  std::vector<engine::TokenLogprob> logprobs;
+  std::string text, error;
+  RequestDone result;
+  FinishReason reason = FinishReason::kError;
+  bool is_done = false;
+  std::mutex mutex;
+  std::condition_variable wake;
+
+  void token(const engine::TokenOut& t) override {
+    tokens[t.choice].push_back(t.id);
+    if (t.choice != 0) return;
+    text += t.text;
+    logprobs.push_back(t.logprob);
+  }
+  void choice_done(const ChoiceDone& c) override {
+    if (c.choice != 0) return;
+    text += c.text;
+    reason = c.reason;
+  }
+  void done(const RequestDone& d) override {
+    const std::lock_guard lock(mutex);
+    result = d;
+    error = d.error;
+    is_done = true;
+    wake.notify_all();
+  }
+  void wait() {
+    std::unique_lock lock(mutex);
+    wake.wait(lock, [&] { return is_done; });
+  }
+};
+
+std::vector<int32_t> random_tokens(uint64_t seed, size_t size, int32_t vocabulary) {
+  std::vector<int32_t> out(size);
+  for (size_t i = 0; i < size; ++i) out[i] = static_cast<int32_t>(engine::uniform(seed, 5, i) * vocabulary);
+  return out;
+}
+
+// Greedy, one token at a time.
+std::vector<int32_t> answer_of_session(engine::Session& session, const std::vector<int32_t>& prompt, size_t count) {
+  session.reset();
+  EXPECT_TRUE(session.feed(prompt, {}).ok());
+  std::vector<int32_t> out;
+  while (true) {
+    out.push_back(engine::argmax(session.logits()));
+    if (out.size() == count) return out;
+    EXPECT_TRUE(session.feed(std::span(out).last(1), {}).ok());
+  }
+}
+
+TEST(EngineModel, TheEmbeddedModelServesManyConversations) {
+  ModelOptions options;
+  options.users = 4;
+  options.context = 512;
+  options.rows = 64;
+  Result<LoadedModel> model = load_model(options);
+  ASSERT_TRUE(model.ok()) << model.error().message;
+  ASSERT_TRUE(model->tokenizer.ok());
+  const std::vector<int32_t> story = model->tokenizer->encode("Once upon a time there was a fox who found a lantern in the snow.", {}).value();
+  auto longer = story;
+  longer.insert(longer.end(), story.rbegin(), story.rend());
+  std::vector<std::vector<int32_t>> expected;
+  {
+    auto session = engine::Session::create(*model->runtime, 512).value();
+    for (const auto& prompt : {story, longer}) expected.push_back(answer_of_session(*session, prompt, 24));
+  }
+  engine::EngineOptions engine_options{.context = 512, .sequences_max = 4, .store_bytes = 8 << 20, .speculation = true};
+  auto engine = engine::Engine::create(*model->runtime, *model->tokenizer, model->fingerprint, engine_options);
+  ASSERT_TRUE(engine.ok()) << engine.error().message;
+  const auto ask = [&](const std::vector<int32_t>& prompt, auto set) {
+    engine::Request request;
+    request.prompt = prompt;
+    request.max_tokens = 24;
+    request.sampler.temperature = 0;
+    request.stop.ignore_end = true;
+    set(request);
+    auto answer = std::make_shared<Answer>();
+    EXPECT_EQ((*engine)->submit(std::move(request), answer).message, "");
+    return answer;
+  };
+  const auto first = ask(story, [](auto&) {}), second = ask(longer, [](auto&) {}), third = ask(story, [](auto& r) { r.choices = 2; });
+  const auto drafted = ask(longer, [](auto& r) { r.speculate = 5; });
+  for (const auto& answer : {first, second, third, drafted}) answer->wait();
+  EXPECT_EQ(first->tokens[0], expected[0]);
+  EXPECT_EQ(second->tokens[0], expected[1]);
+  EXPECT_EQ(third->tokens[0], expected[0]);
+  EXPECT_EQ(third->tokens[1], expected[0]);
+  EXPECT_EQ(drafted->tokens[0], expected[1]);
+  EXPECT_FALSE(first->text.empty());
+  const auto again = ask(longer, [](auto&) {});
+  again->wait();
+  EXPECT_EQ(again->result.cached_tokens, longer.size() - 1);
+  EXPECT_EQ(again->tokens[0], expected[1]);
+  const auto cancelled_id = std::make_shared<Answer>();
+  engine::Request endless{.prompt = story, .max_tokens = 400};
+  endless.stop.ignore_end = true;
+  const auto submitted = (*engine)->submit(endless, cancelled_id);
+  (*engine)->cancel(submitted.id);
+  cancelled_id->wait();
+  EXPECT_EQ(cancelled_id->reason, FinishReason::kCancelled);
+  (*engine)->with_store([](engine::StateStore& store) { store.check(); });
+  (*engine)->drain();
+  EXPECT_EQ((*engine)->submit({.prompt = story}, first).refusal, engine::Refusal::kDraining);
+  EXPECT_EQ((*engine)->statistics().running_sequences, 0u);
+}
+
+// Histories as in engine/engine_history_test.cc, on tiny real models: hybrid, attention alone, recurrence alone.
+TEST(EngineModel, RandomHistoriesOnGoldenModelsChangeNoBit) {
+  text::TokenizerSpec spec;
+  spec.kind = text::ModelKind::kCharacterBpe;
+  spec.tokens = {"a"};
+  spec.types = {text::TokenType::kNormal};
+  const text::Tokenizer tokenizer = text::Tokenizer::create(spec).value();
+  for (const char* name : {"jamba-dense", "llama", "mamba"}) {
+    const std::filesystem::path folder = std::filesystem::path(SLUICE_SHARED_DIR) / "golden" / name;
+    if (!std::filesystem::exists(folder)) GTEST_SKIP() << "needs " << folder;
+    Result<TestModel> model = TestModel::open(folder, {.isa = platform::best_isa(), .kv_type = kernels::KvType::kQ8, .rows_max = 24});
+    ASSERT_TRUE(model.ok()) << model.error().message;
+    engine::RuntimeRunner runner(model->runtime());
+    engine::EngineOptions options{.context = 300, .sequences_max = 3, .store_bytes = 400'000, .speculation = true, .now_us = [] { return 0; }};
+    auto scheduler = engine::Scheduler::create(runner, tokenizer, 1, options).value();
+    auto session = model->session(300);
+    const int32_t vocabulary = static_cast<int32_t>(runner.sizes().vocabulary);
+    std::vector<std::vector<int32_t>> branches = {random_tokens(1, 100, vocabulary)};
+    for (uint64_t i = 0; i < 30; ++i) {
+      std::vector<int32_t> prompt = branches[static_cast<size_t>(engine::uniform(1, 1, i) * static_cast<double>(branches.size()))];
+      if (i % 3 == 0) prompt.resize(1 + static_cast<size_t>(engine::uniform(2, 1, i) * static_cast<double>(prompt.size())));
+      if (i % 4 != 1) {
+        const auto more = random_tokens(i + 10, 1 + i, vocabulary);
+        prompt.insert(prompt.end(), more.begin(), more.end());
+      }
+      if (prompt.size() > 270) prompt.resize(120);
+      engine::Request request{.prompt = prompt, .max_tokens = 8, .choices = i % 5 == 0 ? 2u : 1u, .top_logprobs = 2, .speculate = i % 2 == 0 ? 4u : 0u};
+      request.sampler.temperature = 0;
+      request.stop.ignore_end = true;
+      auto answer = std::make_shared<Answer>();
+      scheduler->add(i + 1, request, answer);
+      if (i % 6 == 5) continue;  // in company
+      while (!scheduler->idle()) scheduler->step();
+      ASSERT_EQ(answer->error, "");
+      const std::vector<int32_t> expected = answer_of_session(*session, prompt, 8);
+      for (const auto& [choice, tokens] : answer->tokens) ASSERT_EQ(tokens, expected) << name << " " << i << " choice " << choice;
+      engine::Sampler sampler(runner.sizes().vocabulary, nullptr, 0);
+      const auto last = sampler.explain({.logits = session->logits(), .top_logprobs = 0}, expected.back());
+      ASSERT_EQ(last.logprob.raw_logprob, answer->logprobs.back().raw_logprob) << name << " " << i;
+      scheduler->store().check();
+      std::vector<int32_t> told = prompt;
+      told.insert(told.end(), expected.begin(), expected.end());
+      branches.push_back(told);
+    }
+    EXPECT_GT(scheduler->statistics().cached_tokens, 500u) << name;
+  }
+}
+
+}  // namespace
+}  // namespace sluice::cli
