@@ -53,7 +53,9 @@ Status check_sampler(const SamplerOptions& s, uint64_t vocabulary) {
   SLUICE_TRY_VOID(within("dry multiplier", s.dry.multiplier, 0, kMany));
   SLUICE_TRY_VOID(within("dry base", s.dry.base, 1, kMany));
   for (const auto& [id, bias] : s.logit_bias) {
-    if (id < 0 || static_cast<uint64_t>(id) >= vocabulary) return Error{fmt::format("logit bias of token {}: the vocabulary has {}", id, vocabulary)};
+    if (id < 0 || static_cast<uint64_t>(id) >= vocabulary) {
+      return Error{fmt::format("logit bias of token {}: the vocabulary has {}", id, vocabulary)};
+    }
     SLUICE_TRY_VOID(within("logit bias", bias, -kMany, kMany));
   }
   return {};
@@ -91,7 +93,8 @@ Result<std::unique_ptr<Scheduler>> Scheduler::create(StepRunner& runner, const t
 Scheduler::Scheduler(StepRunner& runner, const text::Tokenizer& tokenizer, uint64_t fingerprint, const EngineOptions& options)
     : runner_(runner), tokenizer_(tokenizer), fingerprint_(fingerprint), options_(options), classes_(tokenizer),
       sampler_(runner.sizes().vocabulary, &classes_, options.context),
-      pace_(options.sequences_max, runner.sizes().rows_max, options.prefill_rows_max, runner.sizes().state_bytes), mask_((runner.sizes().vocabulary + 63) / 64) {
+      pace_(options.sequences_max, runner.sizes().rows_max, options.prefill_rows_max, runner.sizes().state_bytes),
+      mask_((runner.sizes().vocabulary + 63) / 64) {
   running_.reserve(options.sequences_max);
   pieces_.reserve(options.sequences_max);
   rows_.reserve(runner.sizes().rows_max);
