@@ -308,181 +308,173 @@ void few_rows(const MatmulArgs& args) {
 
 // ---- Many rows
 
-constexpr size_t kBlockGroups = 1;  // groups unpacked at once
 constexpr size_t kStrips = 8;       // strips that share the rows in L1
 constexpr size_t kBlockRows = 128;  // rows that share one unpacking
 constexpr size_t kTileRows = 16;    // rows that share one load of the weights
+constexpr size_t kSumRows = 4;      // of them, rows whose sums are in registers together
 
-// One group of a strip, unpacked. 8-bit codes as i16, even and odd bytes of a quad apart; others as bytes. First by side, so that each is read in order.
+// One group of a strip, unpacked: both sides of a quad together. 8-bit codes as i16, even bytes of a quad first, then odd ones; others as bytes.
 template <bool kWide>
 struct alignas(64) Unpacked {
-  uint8_t u[2][kWide ? 16 : 8][32];
+  uint8_t u[kWide ? 16 : 8][2][32];
   float dw[2][16];
   float mw[2][16];
 };
 
-// One group of a row, every number repeated to a register's width: vpmaddubsw and vpmaddwd then take it from memory. Broadcasts inside the loop over strips
-// cost more than this copy (Zen 4, 4-bit codes: 22.7 cycles per group, row and strip against 18.9).
-template <bool kWide>
-struct alignas(32) WholeRow {
-  int32_t q[kWide ? 16 : 8][8];
-  float d[2][8];
-  float s[8];
-  float t[2][8];
-  int32_t offset[2][8];
-};
-
 template <bool kWide>
 struct Block {
-  Unpacked<kWide> groups[kStrips][kBlockGroups];
-  WholeRow<kWide> rows[kTileRows][kBlockGroups];
+  Unpacked<kWide> strips[kStrips];
+  WideRow wide[kWide ? kTileRows : 1];
   alignas(64) float acc[kBlockRows / kTileRows][kStrips][kTileRows][16];  // what a tile needs lies together: no two strips in one set of L1
 };
 
-// Groups begin .. begin + count (count <= kBlockGroups) of a strip.
 template <PackedLayout kLayout>
-void unpack_block(const uint8_t* strip, uint64_t begin, size_t count, Unpacked<is_wide(kLayout)>* out) {
-  for (size_t i = 0; i < count; ++i) {
-    const uint64_t group = begin + i;
-    const uint8_t* head = strip + group / kLayout.groups * kChunkBytes<kLayout>;
-    const size_t slot = group % kLayout.groups;
-    const uint8_t* codes = head + kLayout.head_bytes + slot * kLayout.group_bytes;
-    for (size_t side = 0; side < 2; ++side) {
-      __m256i u[8];
-      unpack_codes<kLayout, 0, 8>(codes + 32 * side, u);
-      unroll<8>([&](auto quad) SLUICE_INLINE {
-        if constexpr (is_wide(kLayout)) {
-          _mm256_store_si256(reinterpret_cast<__m256i*>(out[i].u[side][2 * quad]), even_bytes(u[quad]));
-          _mm256_store_si256(reinterpret_cast<__m256i*>(out[i].u[side][2 * quad + 1]), odd_bytes(u[quad]));
-        } else {
-          _mm256_store_si256(reinterpret_cast<__m256i*>(out[i].u[side][quad]), u[quad]);
-        }
-      });
-      const Scales scales = unpack_scales<kLayout>(head, slot, side);
-      unroll<kLayout.scale_per_16 ? 2 : 1>([&](auto half) SLUICE_INLINE {
-        _mm256_store_ps(out[i].dw[half] + 8 * side, scales.dw[half]);
-        if constexpr (kLayout.has_min) _mm256_store_ps(out[i].mw[half] + 8 * side, scales.mw[half]);
-      });
-    }
-  }
-}
-
-template <PackedLayout kLayout>
-[[gnu::always_inline]] inline Scales load_scales(const Unpacked<is_wide(kLayout)>& group, size_t side) {
-  Scales scales{};
-  unroll<kLayout.scale_per_16 ? 2 : 1>([&](auto half) SLUICE_INLINE {
-    scales.dw[half] = _mm256_load_ps(group.dw[half] + 8 * side);
-    if constexpr (kLayout.has_min) scales.mw[half] = _mm256_load_ps(group.mw[half] + 8 * side);
-  });
-  return scales;
-}
-
-template <PackedLayout kLayout>
-void make_whole(const QuantizedGroup& x, WholeRow<is_wide(kLayout)>* out) {
-  if constexpr (is_wide(kLayout)) {
-    WideRow wide;
-    widen_row(x, &wide);
+void unpack_group(const uint8_t* strip, uint64_t group, Unpacked<is_wide(kLayout)>* out) {
+  const uint8_t* head = strip + group / kLayout.groups * kChunkBytes<kLayout>;
+  const size_t slot = group % kLayout.groups;
+  const uint8_t* codes = head + kLayout.head_bytes + slot * kLayout.group_bytes;
+  for (size_t side = 0; side < 2; ++side) {
+    __m256i u[8];
+    unpack_codes<kLayout, 0, 8>(codes + 32 * side, u);
+    const auto store = [&](size_t at, __m256i v) SLUICE_INLINE { _mm256_store_si256(reinterpret_cast<__m256i*>(out->u[at][side]), v); };
     unroll<8>([&](auto quad) SLUICE_INLINE {
-      _mm256_store_si256(reinterpret_cast<__m256i*>(out->q[2 * quad]), _mm256_set1_epi32(wide.even[quad]));
-      _mm256_store_si256(reinterpret_cast<__m256i*>(out->q[2 * quad + 1]), _mm256_set1_epi32(wide.odd[quad]));
-    });
-  } else {
-    unroll<8>([&](auto quad) SLUICE_INLINE { _mm256_store_si256(reinterpret_cast<__m256i*>(out->q[quad]), four_bytes(x.q + 4 * quad)); });
-  }
-  unroll<2>([&](auto half) SLUICE_INLINE {
-    _mm256_store_ps(out->d[half], _mm256_set1_ps(x.d[half]));
-    if constexpr (code_offset(kLayout) != 0) _mm256_store_si256(reinterpret_cast<__m256i*>(out->offset[half]), offset_of<kLayout>(x.n[half]));
-    if constexpr (kLayout.has_min && kLayout.scale_per_16) _mm256_store_ps(out->t[half], _mm256_set1_ps(x.t[half]));
-  });
-  if constexpr (kLayout.has_min && !kLayout.scale_per_16) _mm256_store_ps(out->s, _mm256_set1_ps(x.s));
-}
-
-// Codes of up to 6 bits: one group of a strip and side, all rows of the tile; its 8 quads stay in registers. rows: [row][kBlockGroups], from this group on.
-template <PackedLayout kLayout>
-[[gnu::always_inline]] inline void tile_group(const Unpacked<false>& group, size_t side, const WholeRow<false>* x, size_t rows, float (*acc)[16]) {
-  __m256i u[8];
-  unroll<8>([&](auto quad) SLUICE_INLINE { u[quad] = load_256(group.u[side][quad]); });
-  const Scales scales = load_scales<kLayout>(group, side);
-  const __m256i one = _mm256_set1_epi16(1);
-  for (size_t r = 0; r < rows; ++r, x += kBlockGroups) {
-    __m256i sums[2];
-    unroll<2>([&](auto half) SLUICE_INLINE {
-      constexpr size_t kQuad = 4 * decltype(half)::value;
-      const __m256i p01 = _mm256_add_epi16(_mm256_maddubs_epi16(u[kQuad], load_256(x->q[kQuad])),
-                                           _mm256_maddubs_epi16(u[kQuad + 1], load_256(x->q[kQuad + 1])));
-      const __m256i p23 = _mm256_add_epi16(_mm256_maddubs_epi16(u[kQuad + 2], load_256(x->q[kQuad + 2])),
-                                           _mm256_maddubs_epi16(u[kQuad + 3], load_256(x->q[kQuad + 3])));
-      if constexpr (kLayout.bits < 6) {
-        sums[half] = _mm256_madd_epi16(_mm256_add_epi16(p01, p23), one);
+      if constexpr (is_wide(kLayout)) {
+        store(2 * quad, even_bytes(u[quad]));
+        store(2 * quad + 1, odd_bytes(u[quad]));
       } else {
-        sums[half] = _mm256_add_epi32(_mm256_madd_epi16(p01, one), _mm256_madd_epi16(p23, one));
+        store(quad, u[quad]);
       }
-      if constexpr (code_offset(kLayout) != 0) sums[half] = _mm256_add_epi32(sums[half], load_256(x->offset[half]));
     });
-    const __m256 first = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[0]), _mm256_load_ps(x->d[0]));
-    float* to = acc[r] + 8 * side;
-    __m256 sum = _mm256_load_ps(to);
-    if constexpr (!kLayout.scale_per_16) {
-      sum = _mm256_fmadd_ps(scales.dw[0], _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[1]), _mm256_load_ps(x->d[1]), first), sum);
-      if constexpr (kLayout.has_min) sum = _mm256_fmadd_ps(scales.mw[0], _mm256_load_ps(x->s), sum);
-    } else {
-      sum = _mm256_fmadd_ps(scales.dw[0], first, sum);
-      sum = _mm256_fmadd_ps(scales.dw[1], _mm256_mul_ps(_mm256_cvtepi32_ps(sums[1]), _mm256_load_ps(x->d[1])), sum);
-      if constexpr (kLayout.has_min) {
-        sum = _mm256_fmadd_ps(scales.mw[0], _mm256_load_ps(x->t[0]), sum);
-        sum = _mm256_fmadd_ps(scales.mw[1], _mm256_load_ps(x->t[1]), sum);
-      }
-    }
-    _mm256_store_ps(to, sum);
+    const Scales scales = unpack_scales<kLayout>(head, slot, side);
+    unroll<kLayout.scale_per_16 ? 2 : 1>([&](auto half) SLUICE_INLINE {
+      _mm256_store_ps(out->dw[half] + 8 * side, scales.dw[half]);
+      if constexpr (kLayout.has_min) _mm256_store_ps(out->mw[half] + 8 * side, scales.mw[half]);
+    });
   }
 }
 
-// 8-bit codes: the same in two passes over the rows, with the 4 quads of each half of the group in registers.
+// Keeps a sum as the source has it; else gcc adds products as a tree and keeps them all in memory until then.
+void pin(__m256i& v) { __asm__("" : "+x"(v)); }
+
+// The two integer sums (of half kHalf) of a row, as f32 into its 16 outputs. first: what half 0 leaves for half 1.
+template <PackedLayout kLayout, size_t kHalf>
+[[gnu::always_inline]] inline void finish_half(const Unpacked<is_wide(kLayout)>& strip, const QuantizedGroup& x, __m256i (&sums)[2], float* first, float* acc) {
+  if constexpr (code_offset(kLayout) != 0) {
+    const __m256i offset = offset_of<kLayout>(x.n[kHalf]);
+    unroll<2>([&](auto side) SLUICE_INLINE { sums[side] = _mm256_add_epi32(sums[side], offset); });
+  }
+  const __m256 d = _mm256_set1_ps(x.d[kHalf]);
+  unroll<2>([&](auto side) SLUICE_INLINE {
+    constexpr size_t kAt = 8 * decltype(side)::value;
+    const __m256 sum = _mm256_cvtepi32_ps(sums[side]);
+    if constexpr (!kLayout.scale_per_16 && kHalf == 0) {
+      _mm256_store_ps(first + kAt, _mm256_mul_ps(sum, d));
+    } else {
+      __m256 total = _mm256_load_ps(acc + kAt);
+      const __m256 value = kLayout.scale_per_16 ? _mm256_mul_ps(sum, d) : _mm256_fmadd_ps(sum, d, _mm256_load_ps(first + kAt));
+      total = _mm256_fmadd_ps(_mm256_load_ps(strip.dw[kLayout.scale_per_16 ? kHalf : 0] + kAt), value, total);
+      if constexpr (kLayout.has_min && !kLayout.scale_per_16) total = _mm256_fmadd_ps(_mm256_load_ps(strip.mw[0] + kAt), _mm256_set1_ps(x.s), total);
+      _mm256_store_ps(acc + kAt, total);
+    }
+  });
+}
+
+// Q2_K: its two minimums come after both scales.
 template <PackedLayout kLayout>
-[[gnu::always_inline]] inline void tile_group_wide(const Unpacked<true>& group, size_t side, const WholeRow<true>* x, size_t rows, float (*acc)[16]) {
-  static_assert(!kLayout.has_min && !kLayout.scale_per_16);
-  const __m256 dw = _mm256_load_ps(group.dw[0] + 8 * side);
-  __m256 first[kTileRows];
+[[gnu::always_inline]] inline void add_minimums(const Unpacked<is_wide(kLayout)>& strip, const QuantizedGroup& x, float* acc) {
+  unroll<2>([&](auto side) SLUICE_INLINE {
+    constexpr size_t kAt = 8 * decltype(side)::value;
+    __m256 total = _mm256_load_ps(acc + kAt);
+    total = _mm256_fmadd_ps(_mm256_load_ps(strip.mw[0] + kAt), _mm256_set1_ps(x.t[0]), total);
+    _mm256_store_ps(acc + kAt, _mm256_fmadd_ps(_mm256_load_ps(strip.mw[1] + kAt), _mm256_set1_ps(x.t[1]), total));
+  });
+}
+
+// Codes of up to 6 bits: one group of a strip and all rows of the tile, half by half: the half's 4 quads stay in 8 registers, both sides of them take one
+// broadcast of a row's 4 elements. (Copies of the rows with every element repeated to a register cost a third more: their loads were the bound.)
+// Codes of up to 6 bits: a group of a strip and kRows rows, half by half: the weights come from memory, and the sums of all rows and both sides stay in
+// registers, in i16 as long as they fit.
+template <PackedLayout kLayout, size_t kRows>
+[[gnu::always_inline]] inline void tile_group(const Unpacked<false>& strip, const QuantizedGroup* const* x, uint64_t group, float (*acc)[16]) {
+  constexpr size_t kQuads = kLayout.bits < 6 ? 4 : 2;  // whose products fit in i16 together
+  alignas(32) float first[kRows][16];
+  const QuantizedGroup* row[kRows];
+  unroll<kRows>([&](auto r) SLUICE_INLINE { row[r] = x[r] + group; });
+  const __m256i one = _mm256_set1_epi16(1);
   unroll<2>([&](auto half) SLUICE_INLINE {
     constexpr size_t kHalf = decltype(half)::value;
-    __m256i w[8];
-    unroll<8>([&](auto i) SLUICE_INLINE { w[i] = load_256(group.u[side][8 * kHalf + i]); });
-    const WholeRow<true>* row = x;
-    for (size_t r = 0; r < rows; ++r, row += kBlockGroups) {
-      const auto& q = row->q;
-      __m256i sums[2] = {_mm256_add_epi32(_mm256_madd_epi16(w[0], load_256(q[8 * kHalf])), load_256(row->offset[kHalf])),
-                         _mm256_madd_epi16(w[1], load_256(q[8 * kHalf + 1]))};
-      unroll<6>([&](auto i) SLUICE_INLINE {
-        sums[i % 2] = _mm256_add_epi32(sums[i % 2], _mm256_madd_epi16(w[2 + i], load_256(q[8 * kHalf + 2 + i])));
+    __m256i sums[kRows][2], early[kRows][2];
+    unroll<4>([&](auto i) SLUICE_INLINE {
+      constexpr size_t kQuad = 4 * kHalf + decltype(i)::value;
+      constexpr bool kFirst = decltype(i)::value % kQuads == 0;
+      const __m256i w[2] = {load_256(strip.u[kQuad][0]), load_256(strip.u[kQuad][1])};
+      unroll<kRows>([&](auto r) SLUICE_INLINE {
+        const __m256i q = four_bytes(row[r]->q + 4 * kQuad);
+        unroll<2>([&](auto side) SLUICE_INLINE {
+          const __m256i products = _mm256_maddubs_epi16(w[side], q);
+          sums[r][side] = kFirst ? products : _mm256_add_epi16(sums[r][side], products);
+          pin(sums[r][side]);
+          if constexpr (kQuads == 2 && kQuad % 4 == 1) early[r][side] = _mm256_madd_epi16(sums[r][side], one);
+        });
       });
-      const __m256 sum = _mm256_cvtepi32_ps(_mm256_add_epi32(sums[0], sums[1])), d = _mm256_load_ps(row->d[kHalf]);
-      if constexpr (kHalf == 0) {
-        first[r] = _mm256_mul_ps(sum, d);
-      } else {
-        float* to = acc[r] + 8 * side;
-        _mm256_store_ps(to, _mm256_fmadd_ps(dw, _mm256_fmadd_ps(sum, d, first[r]), _mm256_load_ps(to)));
-      }
-    }
+    });
+    unroll<kRows>([&](auto r) SLUICE_INLINE {
+      unroll<2>([&](auto side) SLUICE_INLINE {
+        sums[r][side] = _mm256_madd_epi16(sums[r][side], one);
+        if constexpr (kQuads == 2) sums[r][side] = _mm256_add_epi32(sums[r][side], early[r][side]);
+      });
+      finish_half<kLayout, kHalf>(strip, *row[r], sums[r], first[r], acc[r]);
+    });
+  });
+  if constexpr (kLayout.has_min && kLayout.scale_per_16) {
+    unroll<kRows>([&](auto r) SLUICE_INLINE { add_minimums<kLayout>(strip, *row[r], acc[r]); });
+  }
+}
+
+// 8-bit codes: 16 products an operation, so the weights come from memory and the sums of some rows and both sides stay in registers.
+template <PackedLayout kLayout, size_t kRows>
+[[gnu::always_inline]] inline void tile_group_wide(const Unpacked<true>& strip, const QuantizedGroup* const* x, const WideRow* wide, uint64_t group,
+                                                   float (*acc)[16]) {
+  static_assert(!kLayout.has_min && !kLayout.scale_per_16);
+  alignas(32) float first[kRows][16];
+  unroll<2>([&](auto half) SLUICE_INLINE {
+    constexpr size_t kHalf = decltype(half)::value;
+    __m256i sums[kRows][2];
+    unroll<8>([&](auto i) SLUICE_INLINE {
+      constexpr size_t kQuad = 4 * kHalf + decltype(i)::value / 2;
+      constexpr bool kOdd = decltype(i)::value % 2 == 1;
+      const __m256i w[2] = {load_256(strip.u[8 * kHalf + i][0]), load_256(strip.u[8 * kHalf + i][1])};
+      unroll<kRows>([&](auto r) SLUICE_INLINE {
+        const __m256i q = _mm256_set1_epi32(kOdd ? wide[r].odd[kQuad] : wide[r].even[kQuad]);
+        unroll<2>([&](auto side) SLUICE_INLINE {
+          const __m256i products = _mm256_madd_epi16(w[side], q);
+          sums[r][side] = decltype(i)::value == 0 ? products : _mm256_add_epi32(sums[r][side], products);
+          pin(sums[r][side]);
+        });
+      });
+    });
+    unroll<kRows>([&](auto r) SLUICE_INLINE { finish_half<kLayout, kHalf>(strip, x[r][group], sums[r], first[r], acc[r]); });
   });
 }
 
-// Rows r .. r + rows (at most kTileRows) of a block, groups begin .. begin + count.
+// Rows r .. r + rows (at most kTileRows) of a block, one group.
 template <PackedLayout kLayout>
-void tile(const QuantizedGroup* const* x, size_t r, size_t rows, uint64_t begin, size_t count, size_t strips, Block<is_wide(kLayout)>* block) {
-  for (size_t i = 0; i < rows; ++i) {
-    for (size_t group = 0; group < count; ++group) make_whole<kLayout>(x[r + i][begin + group], &block->rows[i][group]);
+void tile(const QuantizedGroup* const* x, size_t r, size_t rows, uint64_t group, size_t strips, Block<is_wide(kLayout)>* block) {
+  if constexpr (is_wide(kLayout)) {
+    for (size_t i = 0; i < rows; ++i) widen_row(x[r + i][group], &block->wide[i]);
   }
   for (size_t s = 0; s < strips; ++s) {
     float(*acc)[16] = block->acc[r / kTileRows][s];
-    for (size_t group = 0; group < count; ++group) {
-      for (size_t side = 0; side < 2; ++side) {
-        if constexpr (is_wide(kLayout)) {
-          tile_group_wide<kLayout>(block->groups[s][group], side, &block->rows[0][group], rows, acc);
-        } else {
-          tile_group<kLayout>(block->groups[s][group], side, &block->rows[0][group], rows, acc);
-        }
+    const auto add = [&](auto count, size_t i) SLUICE_INLINE {
+      if constexpr (is_wide(kLayout)) {
+        tile_group_wide<kLayout, decltype(count)::value>(block->strips[s], x + r + i, block->wide + i, group, acc + i);
+      } else {
+        tile_group<kLayout, decltype(count)::value>(block->strips[s], x + r + i, group, acc + i);
       }
-    }
+    };
+    size_t i = 0;
+    for (; i + kSumRows <= rows; i += kSumRows) add(Index<kSumRows>{}, i);
+    for (; i < rows; ++i) add(Index<1>{}, i);
   }
 }
 
@@ -494,10 +486,9 @@ void many_rows_block(const MatmulArgs& args, size_t strip, size_t strips, size_t
   const QuantizedGroup* x[kBlockRows];
   for (size_t r = 0; r < rows; ++r) x[r] = row_in(args, first + r);
   __builtin_memset(block->acc, 0, (rows + kTileRows - 1) / kTileRows * sizeof(block->acc[0]));
-  for (uint64_t begin = 0; begin < groups; begin += kBlockGroups) {
-    const size_t count = groups - begin < kBlockGroups ? groups - begin : kBlockGroups;
-    for (size_t s = 0; s < strips; ++s) unpack_block<kLayout>(w + s * strip_bytes<kLayout>(groups), begin, count, block->groups[s]);
-    for (size_t r = 0; r < rows; r += kTileRows) tile<kLayout>(x, r, rows - r < kTileRows ? rows - r : kTileRows, begin, count, strips, block);
+  for (uint64_t group = 0; group < groups; ++group) {
+    for (size_t s = 0; s < strips; ++s) unpack_group<kLayout>(w + s * strip_bytes<kLayout>(groups), group, &block->strips[s]);
+    for (size_t r = 0; r < rows; r += kTileRows) tile<kLayout>(x, r, rows - r < kTileRows ? rows - r : kTileRows, group, strips, block);
   }
   for (size_t r = 0; r < rows; ++r) {
     for (size_t i = 0; i < 2 * strips; ++i) {
