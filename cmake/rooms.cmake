@@ -91,7 +91,7 @@ function(sluice_cli)
   set(embedded ${CMAKE_SOURCE_DIR}/models/sluice-jamba.gguf)
   set_property(SOURCE ${CMAKE_SOURCE_DIR}/src/cli/embedded_model.S APPEND PROPERTY OBJECT_DEPENDS ${embedded})
   set_property(SOURCE ${CMAKE_SOURCE_DIR}/src/cli/embedded_model.S APPEND PROPERTY COMPILE_DEFINITIONS SLUICE_EMBEDDED_MODEL="${embedded}")
-  sluice_room(cli DEPENDS compiler engine server lpu LINK CLI11::CLI11 nlohmann_json::nlohmann_json fmt::fmt PkgConfig::ZSTD
+  sluice_room(cli DEPENDS compiler engine server hub lpu LINK CLI11::CLI11 nlohmann_json::nlohmann_json fmt::fmt PkgConfig::ZSTD
     EXTRA ${CMAKE_SOURCE_DIR}/src/cli/embedded_model.S)
   if(TARGET cli_test)
     target_compile_definitions(cli_test PRIVATE SLUICE_BINARY="$<TARGET_FILE:sluice>")

@@ -7,6 +7,7 @@
 
 #include "base/limits.h"
 #include "cli/output.h"
+#include "hub/model_folder.h"
 #include "platform/cpu.h"
 #include "platform/file.h"
 #include "program/package.h"
@@ -152,8 +153,9 @@ Result<kernels::KvType> kv_type_from_name(const std::string& name) {
   return Error{fmt::format("--kv {}: unknown; one of f32, f16, q8, q4", name)};
 }
 
-Result<Checkpoint> open_checkpoint(const std::string& path) {
-  if (path.empty()) return Checkpoint::from_memory(embedded_model(), "embedded model");
+Result<Checkpoint> open_checkpoint(const std::string& named) {
+  if (named.empty()) return Checkpoint::from_memory(embedded_model(), "embedded model");
+  SLUICE_TRY(const std::string path, hub::find_model(hub::model_folder(), named));
   return Checkpoint::open(path);
 }
 
@@ -163,7 +165,8 @@ Result<text::TokenizerSpec> tokenizer_of(const Checkpoint& checkpoint) {
   return text::spec_from_gguf(gguf_fields(tokenizer, checkpoint.config()));
 }
 
-Result<text::Tokenizer> open_tokenizer(const std::string& path) {
+Result<text::Tokenizer> open_tokenizer(const std::string& named) {
+  SLUICE_TRY(const std::string path, hub::find_model(hub::model_folder(), named));
   if (path.ends_with(".json") && !path.ends_with("config.json")) {
     fs::path config = path;
     config.replace_filename(config.stem().string() + "_config.json");  // tokenizer_config.json, with the prefix that the file has
@@ -188,8 +191,9 @@ Result<text::Tokenizer> open_tokenizer(const std::string& path) {
 }
 
 Result<compiler::Model> open_or_compile(const ModelOptions& options) {
-  if (names_package(options.path)) return compiler::open_package(options.path);
-  SLUICE_TRY(const Checkpoint checkpoint, open_checkpoint(options.path));
+  SLUICE_TRY(const std::string path, hub::find_model(hub::model_folder(), options.path));
+  if (names_package(path)) return compiler::open_package(path);
+  SLUICE_TRY(const Checkpoint checkpoint, open_checkpoint(path));
   if (!checkpoint.has_tensors()) return Error{fmt::format("{}: a configuration without weights can be planned, not run", options.path)};
   const fs::path cached = cached_package(checkpoint, options);
   if (!cached.empty() && fs::exists(cached)) {

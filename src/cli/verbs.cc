@@ -1,10 +1,14 @@
 #include "cli/verbs.h"
 
 #include <CLI/CLI.hpp>
+#include <array>
+#include <utility>
 
 #include "base/limits.h"
 #include "cli/output.h"
+#include "cli/verb_keys.h"
 #include "cli/verb_lpu.h"
+#include "cli/verb_models.h"
 
 namespace sluice::cli {
 namespace {
@@ -14,7 +18,7 @@ constexpr const char* kAbout =
     "  sluice run                       chat with the model inside this program\n"
     "  sluice run model.gguf -p 'Hi'    one answer from a file\n"
     "  sluice plan model.gguf --ctx 32768 --memory 4G\n"
-    "A MODEL is a .gguf file, a Hugging Face folder, a compiled .sluice package, or left out: the model inside.";
+    "A MODEL is a .gguf file, a Hugging Face folder, a compiled .sluice package, the name of a pulled model (`sluice list`), or left out: the model inside.";
 
 void add_json(CLI::App& app, bool& json) { app.add_flag("--json", json, "Print JSON for programs"); }
 
@@ -115,6 +119,40 @@ void add_state_replay(CLI::App& app, StateReplayOptions& o) {
   app.add_option("--seed", o.seed, "Order of an agent trace's conversations")->capture_default_str();
   app.add_flag("--outputs-lost", o.outputs_lost, "Answers never come back in a later prompt");
   app.add_flag("--time", o.time, "Also the store's time (differs from run to run)");
+}
+
+// In the order of server::kLimitFacts.
+constexpr std::array<std::pair<const char*, const char*>, 5> kLimitFlags = {{{"--rpm", "Requests a minute, or none"},
+                                                                             {"--rpd", "Requests a day, or none"},
+                                                                             {"--tpm", "Tokens a minute (prompt and answer), or none"},
+                                                                             {"--tpd", "Tokens a day, or none"},
+                                                                             {"--concurrent", "Requests at once, or none"}}};
+
+void add_key_limits(CLI::App& app, KeysOptions& o) {
+  for (size_t kind = 0; kind < kLimitFlags.size(); ++kind) app.add_option(kLimitFlags[kind].first, o.limits[kind], kLimitFlags[kind].second);
+  app.add_option("--tier", o.tier, "The best tier that the key may ask for")->check(CLI::IsMember({"flex", "on_demand", "performance"}));
+  app.add_flag("--admin", o.admin, "May use the admin routes");
+}
+
+void add_keys(CLI::App& app, KeysOptions& o, int& status) {
+  CLI::App* keys = app.add_subcommand("keys", "API keys of a server on this machine");
+  keys->require_subcommand(1);
+  const auto verb = [&](const char* name, const char* about, int (*run)(const KeysOptions&)) {
+    CLI::App* one = keys->add_subcommand(name, about);
+    one->add_option("--file", o.file, "Key database (default: keys.db in $XDG_STATE_HOME/sluice)");
+    add_json(*one, o.json);
+    one->callback([&o, &status, run] { status = run(o); });
+    return one;
+  };
+  CLI::App* create = verb("create", "Make a key; the last line printed is the key", keys_create);
+  create->add_option("--name", o.name, "Who it is for")->required();
+  add_key_limits(*create, o);
+  verb("list", "Valid keys with their limits; with --json the revoked ones too", keys_list);
+  verb("revoke", "End a key; a running server refuses it within a second", keys_revoke)->add_option("key", o.name, "Its name or id")->required();
+  CLI::App* limit = verb("limit", "Change a key's limits; a running server holds them within a second", keys_limit);
+  limit->add_option("key", o.name, "Its name or id")->required();
+  add_key_limits(*limit, o);
+  limit->add_flag("--no-admin", o.no_admin, "May no longer use the admin routes")->excludes("--admin");
 }
 
 }  // namespace
@@ -230,6 +268,26 @@ int main_with(int argc, const char* const* argv) {
   CLI::App* replay_app = state_app->add_subcommand("replay", "Play traffic over the store with a stub model, and compare policies");
   add_state_replay(*replay_app, replay_options);
   replay_app->callback([&] { status = state_replay(replay_options); });
+
+  KeysOptions keys_options;
+  add_keys(app, keys_options, status);
+
+  PullVerbOptions pull_options;
+  CLI::App* pull_app = app.add_subcommand("pull", "Get a model: hf://OWNER/REPO, hf://OWNER/REPO:FILE or https://HOST/FILE.gguf");
+  pull_app->add_option("source", pull_options.source, "Where from")->required();
+  pull_app->add_option("--sha256", pull_options.sha256, "What the file's SHA-256 must be");
+  add_json(*pull_app, pull_options.json);
+  pull_app->callback([&] { status = pull_model(pull_options); });
+
+  ListVerbOptions list_options;
+  CLI::App* list_app = app.add_subcommand("list", "Models that were pulled");
+  add_json(*list_app, list_options.json);
+  list_app->callback([&] { status = list_models(list_options); });
+
+  RemoveVerbOptions remove_options;
+  CLI::App* remove_app = app.add_subcommand("rm", "Remove a model that was pulled");
+  remove_app->add_option("name", remove_options.name, "As `sluice list` shows it")->required();
+  remove_app->callback([&] { status = remove_model(remove_options); });
 
   try {
     app.parse(argc, argv);

@@ -19,8 +19,9 @@ ARROWS = {
     "text": [],
     "engine": ["runtime", "text", "program", "platform"],
     "server": ["engine", "text", "platform"],
+    "hub": ["platform"],
     "lpu": ["program", "compiler"],
-    "cli": ["base", "platform", "kernels", "program", "models", "weights", "compiler", "runtime", "text", "engine", "server", "lpu"],
+    "cli": ["base", "platform", "kernels", "program", "models", "weights", "compiler", "runtime", "text", "engine", "server", "hub", "lpu"],
 }
 # Kernel files include no library: nothing inline can be compiled for a wide instruction set and win at link time.
 KERNEL_HEADERS = {"bit", "cmath", "cstddef", "cstdint", "cstring", "immintrin.h", "limits"}
