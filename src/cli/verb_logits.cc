@@ -137,6 +137,7 @@ Result<PerplexityResult> compute_perplexity(const PerplexityOptions& options) {
     if (!model.tokenizer.ok()) return model.tokenizer.error();
     SLUICE_TRY(ids, model.tokenizer->encode(text, {.parse_special = false, .add_special = false}));
   }
+  if (options.first > 0 && options.first < ids.size()) ids.resize(options.first);
   // The next token is looked up in a row before the step that would refuse it.
   const uint64_t vocabulary = model.runtime->program().facts.vocabulary;
   for (const int32_t id : ids) {

@@ -229,6 +229,7 @@ int main_with(int argc, const char* const* argv) {
   add_memory(*perplexity_app, perplexity_options.model);
   perplexity_app->add_option("--file", perplexity_options.file, "Text (or token ids with --ids)")->required();
   perplexity_app->add_option("--window", perplexity_options.window, "Tokens of each window, all predicted but the first")->capture_default_str();
+  perplexity_app->add_option("--first", perplexity_options.first, "Only the file's first so many tokens (default: all)")->check(CLI::PositiveNumber);
   perplexity_app->add_flag("--ids", perplexity_options.ids, "The file holds token ids");
   perplexity_app->callback([&] { status = perplexity(perplexity_options); });
 

@@ -78,6 +78,7 @@ struct PerplexityOptions {
   ModelOptions model;
   std::string file;
   uint64_t window = 512;
+  uint64_t first = 0;  // only so many tokens of the file; 0: all
   bool ids = false;  // the file holds token ids, not text
 };
 int perplexity(const PerplexityOptions& options);

@@ -250,6 +250,18 @@ TEST(Logits, ChunksAndASplitGiveTheSameFile) {
   fs::remove_all(folder);
 }
 
+// Windows start anew, so two equal windows are equally surprising; a window predicts all of its tokens but the first.
+TEST(Perplexity, CountsWhatItsWindowsPredict) {
+  const fs::path file = fs::temp_directory_path() / ("sluice-perplexity-" + std::to_string(getpid()));
+  std::ofstream(file) << "5 6 7 8 5 6 7 8 9";
+  const std::string base = "perplexity --json --ids --window 4 --file " + file.string();
+  const nlohmann::json one = json_of(sluice(base + " --first 4")), two = json_of(sluice(base));
+  EXPECT_EQ(one["tokens"], 3);
+  EXPECT_EQ(two["tokens"], 6);
+  EXPECT_DOUBLE_EQ(one["nll"], two["nll"]);
+  fs::remove(file);
+}
+
 TEST(Help, EveryVerbTeaches) {
   for (const char* verb : {"run", "plan", "compile", "inspect", "tokenize", "detokenize", "render", "logits", "perplexity"}) {
     const Outcome outcome = sluice(std::string(verb) + " --help");
