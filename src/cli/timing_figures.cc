@@ -152,7 +152,8 @@ Result<Figure> Bench::prefill(uint64_t tokens) {
 }
 
 Result<Figure> Bench::decode(uint64_t depth) {
-  const Case what{fmt::format("decode at {}", depth), static_cast<double>(options_.decode), std::vector<StepShape>(options_.decode, shape_of(1, 1, depth)), true,
+  const Case what{fmt::format("decode at {}", depth), static_cast<double>(options_.decode), std::vector<StepShape>(options_.decode, shape_of(1, 1, depth)),
+                  true,
                   {.prompt = 0, .generate = options_.decode, .depth = depth, .sequences = 1}};
   SLUICE_TRY(auto session, filled(depth, options_.decode * (options_.repeats + 1) + 1));
   SLUICE_TRY_VOID(session->feed(std::vector<int32_t>{kToken}, {}));

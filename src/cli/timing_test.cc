@@ -45,7 +45,8 @@ TEST(Timing, PeerArguments) {
               ElementsAre("llama-bench", "-rtr", "1", "-m", "m.gguf", "-t", "2", "-p", "512", "-n", "0", "-r", "1", "-o", "json"));
   EXPECT_THAT(peer_arguments(peer, {.prompt = 0, .generate = 32, .depth = 8192, .sequences = 1}), testing::Contains("-d"));
   EXPECT_THAT(peer_arguments(peer, {.prompt = 0, .generate = 32, .depth = 0, .sequences = 8}),
-              ElementsAre("llama-bench", "-rtr", "1", "-m", "m.gguf", "-t", "2", "-npp", "1", "-ntg", "32", "-npl", "8", "-c", "512", "--output-format", "jsonl"));
+              ElementsAre("llama-bench", "-rtr", "1", "-m", "m.gguf", "-t", "2", "-npp", "1", "-ntg", "32", "-npl", "8", "-c", "512",
+                          "--output-format", "jsonl"));
 }
 
 TEST(Timing, PeerOutput) {
@@ -58,7 +59,8 @@ TEST(Timing, PeerOutput) {
   const auto together = parse_peer_output("load\n{\"pl\": 8, \"speed_tg\": 28.5}\n{\"pl\": 9}\n", {.prompt = 0, .generate = 32, .depth = 0, .sequences = 8});
   ASSERT_TRUE(together.ok());
   EXPECT_EQ(*together, 28.5);
-  for (const char* broken : {"", "no", "[", "[1, 2", "[{}]", "[7]", "[{\"n_prompt\": 512, \"n_gen\": 0}]", "[{\"n_prompt\": 512, \"n_gen\": 0, \"avg_ts\": \"fast\"}]"}) {
+  for (const char* broken : {"", "no", "[", "[1, 2", "[{}]", "[7]", "[{\"n_prompt\": 512, \"n_gen\": 0}]",
+                             "[{\"n_prompt\": 512, \"n_gen\": 0, \"avg_ts\": \"fast\"}]"}) {
     EXPECT_FALSE(parse_peer_output(broken, {.prompt = 512, .generate = 0, .depth = 0, .sequences = 1}).ok()) << broken;
   }
   EXPECT_FALSE(parse_peer_output("{\"pl\": 8}", {.prompt = 0, .generate = 1, .depth = 0, .sequences = 8}).ok());
