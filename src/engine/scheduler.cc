@@ -13,7 +13,6 @@
 namespace sluice::engine {
 namespace {
 
-constexpr uint64_t kBlockBytesWithoutKv = 4096;  // of the store's blocks where a model has no attention
 constexpr uint64_t kWorthWaiting = kPageTokens;  // tokens of a prefix that another request is computing
 constexpr size_t kAccountsKept = 1024;
 constexpr uint64_t kStopStringsMax = 16;
@@ -21,19 +20,6 @@ constexpr uint64_t kDenseShare = 2;  // a dense grid may take up to one part in 
 
 uint64_t pages_of(const StepSizes& sizes, const EngineOptions& options) {
   return sizes.page_bytes == 0 ? 0 : options.sequences_max * ((options.context + kPageTokens - 1) / kPageTokens);
-}
-
-StoreOptions store_options(const StepSizes& sizes, const EngineOptions& options) {
-  StoreOptions store;
-  store.page_bytes = sizes.page_bytes == 0 ? kBlockBytesWithoutKv : sizes.page_bytes;
-  store.state_bytes = sizes.state_bytes;
-  store.cost = {static_cast<double>(sizes.flops_per_token), static_cast<double>(sizes.attention_flops) / 2};
-  store.ttl_ms = options.store_ttl_ms;
-  // While a sequence resumes, the state and the last page that it copies are still there.
-  store.running_pages = pages_of(sizes, options) + (sizes.state_bytes + store.page_bytes - 1) / store.page_bytes + 1;
-  store.bytes_backed = true;
-  store.budget_bytes = StateStore::bytes_for(store, store.running_pages) + options.store_bytes;
-  return store;
 }
 
 Status check_sampler(const SamplerOptions& s, uint64_t vocabulary) {
@@ -67,9 +53,8 @@ std::string too_large(std::string_view what, uint64_t value, uint64_t limit) { r
 
 uint64_t Scheduler::bytes(const StepSizes& sizes, const EngineOptions& options) {
   const uint64_t sampler = Sampler::bytes(sizes.vocabulary, options.context) + sizes.vocabulary / 8;
-  EngineOptions bare = options;
-  bare.store_bytes = 0;
-  return SequenceSlots::bytes(sizes, options.sequences_max, options.context, options.speculation) + store_options(sizes, bare).budget_bytes + sampler;
+  return SequenceSlots::bytes(sizes, options.sequences_max, options.context, options.speculation) +
+         store_options(sizes, pages_of(sizes, options), 0).budget_bytes + sampler;
 }
 
 Result<std::unique_ptr<Scheduler>> Scheduler::create(StepRunner& runner, const text::Tokenizer& tokenizer, uint64_t fingerprint,
@@ -82,8 +67,9 @@ Result<std::unique_ptr<Scheduler>> Scheduler::create(StepRunner& runner, const t
     return Error{fmt::format("{} sequences at once: must be 1 to the plan's {} rows of logits", options.sequences_max, sizes.logit_rows_max)};
   }
   std::unique_ptr<Scheduler> scheduler(new Scheduler(runner, tokenizer, fingerprint, options));
-  StoreOptions store = store_options(sizes, options);
+  StoreOptions store = store_options(sizes, pages_of(sizes, options), options.store_bytes);
   store.program = fingerprint;
+  store.ttl_ms = options.store_ttl_ms;
   SLUICE_TRY(scheduler->store_, StateStore::create(store, learned_evictor()));
   SLUICE_TRY(SequenceSlots slots, SequenceSlots::create(sizes, options.sequences_max, options.context, options.speculation, *scheduler->store_));
   scheduler->slots_.emplace(std::move(slots));

@@ -11,6 +11,7 @@ namespace {
 
 constexpr uint32_t kLosses = 8192;
 constexpr uint32_t kRecordsMax = 1u << 20;
+constexpr uint32_t kPathReserved = 4096;  // pages of one conversation; longer ones let the path grow
 constexpr uint64_t kTableBytesPerBlock = 3 * sizeof(uint32_t);  // references, next, free list
 
 }  // namespace
@@ -40,6 +41,7 @@ Result<std::unique_ptr<StateStore>> StateStore::create(const StoreOptions& optio
 StateStore::StateStore(const StoreOptions& options, std::unique_ptr<Evictor> evictor, BlockPool pool, uint32_t nodes, uint32_t records)
     : options_(options), evictor_(std::move(evictor)), pool_(std::move(pool)), tree_(nodes), records_(records), losses_(kLosses) {
   for (uint32_t i = records; i > 0; --i) free_records_.push_back(i - 1);
+  walk_.path.reserve(std::min(nodes, kPathReserved));
 }
 
 uint64_t StateStore::bytes_for(const StoreOptions& options, uint64_t blocks) {

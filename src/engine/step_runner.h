@@ -6,6 +6,7 @@
 #include <span>
 
 #include "base/result.h"
+#include "engine/state_store.h"
 #include "runtime/runtime.h"
 
 namespace sluice::engine {
@@ -36,6 +37,8 @@ class StepRunner {
 };
 
 StepSizes step_sizes(const runtime::Runtime& runtime);
+// A store for such a model: `beyond` bytes for what it keeps, and room for `running_pages` pages that sequences in use take.
+StoreOptions store_options(const StepSizes& sizes, uint64_t running_pages, uint64_t beyond);
 
 class RuntimeRunner final : public StepRunner {
  public:
