@@ -7,6 +7,7 @@
 #include <openssl/hmac.h>
 #include <openssl/rand.h>
 #include <sqlite3.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -77,9 +78,15 @@ Status prepare_folder(const fs::path& path) {
     if (error) return Error{fmt::format("cannot make the folder {}: {} (XDG_STATE_HOME chooses another)", folder.string(), error.message())};
     fs::permissions(folder, fs::perms::owner_all, error);
   }
+  const bool is_new = !fs::exists(path, error);
   const int file = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (file < 0) return Error{fmt::format("cannot write {}: {} (XDG_STATE_HOME chooses another folder)", path.string(), std::strerror(errno))};
+  struct stat status {};
+  // Root makes the first key of a server that runs as somebody else: the file is to be that one's, as the folder is.
+  const bool hand_over = is_new && ::geteuid() == 0 && ::stat(folder.c_str(), &status) == 0 && status.st_uid != 0;
+  const bool handed = !hand_over || ::fchown(file, status.st_uid, status.st_gid) == 0;
   ::close(file);
+  if (!handed) return Error{fmt::format("cannot give {} to the folder's owner: {}", path.string(), std::strerror(errno))};
   return {};
 }
 

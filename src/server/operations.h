@@ -32,6 +32,7 @@ class Operations final : public TrafficObserver {
   void watch_log(const Log& log);
   void watch_memory(uint64_t planned_bytes);
   Metrics& metrics() { return metrics_; }
+  const Metrics& metrics() const { return metrics_; }
 
  private:
   void count_tokens(const RequestRecord& record);
