@@ -1,5 +1,6 @@
 # What is installed, and the Debian package of it: cmake --build --preset release --target sluice && (cd build/release && cpack -G DEB)
 include(GNUInstallDirs)
+set(CMAKE_SKIP_INSTALL_ALL_DEPENDENCY ON)  # the program alone is packed, not the tests
 install(TARGETS sluice RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(FILES packaging/sluice.service DESTINATION lib/systemd/system)
 install(FILES packaging/sysusers.conf DESTINATION lib/sysusers.d RENAME sluice.conf)
