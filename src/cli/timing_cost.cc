@@ -81,10 +81,10 @@ Cost cost_of(const Program& program, const Op& op, const StepShape& shape) {
       // A state element and token: decay (a product and the exponential's 8 multiply-adds), update and output.
       const double elements = number(value("state").floats);
       cost.float_operations = number(shape.rows) * elements * 22;
-      cost.bytes = number(shape.sequences) * elements * 4 * 2;
+      cost.bytes = number(shape.sequences) * elements * 4 * 2 + number(value("a").bytes);
       break;
     }
-    case OpCode::kConv1d: cost.bytes = number(shape.sequences) * number(value("state").floats) * 4 * 2; break;
+    case OpCode::kConv1d: cost.bytes = number(shape.sequences) * number(value("state").floats) * 4 * 2 + number(value("weight").bytes); break;
     default: break;
   }
   return cost;

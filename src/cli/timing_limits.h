@@ -33,6 +33,7 @@ class LimitMeter {
 
  private:
   explicit LimitMeter(Isa isa);
+  void count(uint64_t done, uint64_t begin_cpu);
   void multiply();
   void multiply_floats();
   void read(uint32_t thread);
@@ -44,6 +45,7 @@ class LimitMeter {
   std::unique_ptr<platform::ThreadPool> pool_;
   platform::AnonymousMapping memory_;
   std::atomic<uint64_t> done_{0};
+  std::atomic<uint64_t> cpu_ns_{0};
 };
 
 }  // namespace sluice::cli

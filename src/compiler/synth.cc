@@ -130,6 +130,8 @@ Result<json> gguf_fields(const weights::Checkpoint& config, Program& hf_program,
   json fields = {{"general.architecture", architecture}};
   for (const auto& [key, value] : record.items()) fields[architecture + "." + key] = value;
   fields[architecture + ".vocab_size"] = hf_program.facts.vocabulary;
+  // A dense Jamba has one expert, of which its files say that one is used; other readers ask for it.
+  if (fields.contains(architecture + ".expert_count")) fields.emplace(architecture + ".expert_used_count", 1);
   return fields;
 }
 
