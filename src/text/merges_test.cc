@@ -59,7 +59,7 @@ TEST(Merges, EqualThePlainReferenceOnRandomTables) {
 }
 
 // Reliability K5: four million equal symbols in well under a second of work per million.
-TEST(Merges, ALongRunOfOneSymbolTakesLinearTime) {
+TEST(Merges, K5ALongRunOfOneSymbolTakesLinearTime) {
   Pairs pairs;
   for (uint32_t i = 0; i < 6; ++i) pairs[{i, i}] = {i, i + 1};  // a a -> aa, aa aa -> aaaa ...
   const MergeTable table = table_of(pairs);

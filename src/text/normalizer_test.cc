@@ -83,7 +83,7 @@ TEST(Charsmap, ReplacesTheLongestPrefix) {
 }
 
 // Reliability K4: the blob truncated at every byte, and every byte of it damaged.
-TEST(Charsmap, ADamagedBlobIsAnErrorOrWrongTextButNeverACrash) {
+TEST(Charsmap, K4ADamagedBlobIsAnErrorOrWrongTextButNeverACrash) {
   const std::string blob = golden_charsmap();
   const std::string text = "Å ﬁne Ⅷ ½ ça ç A\xCC\x8A\r\n plain \xFF";
   for (size_t size = 0; size <= blob.size(); ++size) {

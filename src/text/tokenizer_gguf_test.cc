@@ -54,7 +54,7 @@ TEST(TokenizerGguf, LlamaDefaultsStandWhereKeysAreAbsent) {
 }
 
 // Reliability K3: every two-character byte token, <0x-1> among them.
-TEST(TokenizerGguf, AByteTokenIsTwoHexDigitsOrAnError) {
+TEST(TokenizerGguf, K3AByteTokenIsTwoHexDigitsOrAnError) {
   int good = 0;
   for (int high = 0; high < 256; ++high) {
     for (int low = 0; low < 256; ++low) {
@@ -78,7 +78,7 @@ TEST(TokenizerGguf, AByteTokenIsTwoHexDigitsOrAnError) {
 }
 
 // Reliability K4: tiny vocabularies, for every model and with every id key set.
-TEST(TokenizerGguf, VocabulariesOfNoOneAndTwoTokensTokenizeOrAreErrors) {
+TEST(TokenizerGguf, K4VocabulariesOfNoOneAndTwoTokensTokenizeOrAreErrors) {
   for (const char* model : {"llama", "gpt2", "t5"}) {
     for (size_t size = 0; size <= 2; ++size) {
       for (const int64_t id : {-1, 0, 1, 2, 99}) {

@@ -41,7 +41,7 @@ std::string random_bytes(std::mt19937& random, size_t most) {
 }
 
 // Reliability K10.
-TEST(Tokenizer, UserTextThatSpellsEverySpecialTokenYieldsNoSpecialId) {
+TEST(Tokenizer, K10UserTextThatSpellsEverySpecialTokenYieldsNoSpecialId) {
   for (const std::string& name : kGoldenNames) {
     const Tokenizer tokenizer = golden_tokenizer(name);
     std::string all;
@@ -71,7 +71,7 @@ TEST(Tokenizer, SpecialTokensAreFoundOnRequest) {
 }
 
 // Reliability K10: a template's special tokens and a user's text in one prompt.
-TEST(Tokenizer, InPartsOnlyTrustedTextSpellsSpecialTokens) {
+TEST(Tokenizer, K10InPartsOnlyTrustedTextSpellsSpecialTokens) {
   const Tokenizer tokenizer = golden_tokenizer("byte-level.json");
   const int32_t x = tokenizer.find("<|x|>").value();
   const auto count = [&](std::vector<TextPart> parts) {
@@ -135,7 +135,7 @@ TEST(Tokenizer, TakesAnyBytes) {
 }
 
 // Reliability K2: refused before a byte is read; the pointer is good for one byte only.
-TEST(Tokenizer, ATextOf2To31BytesIsRefused) {
+TEST(Tokenizer, K2ATextOf2To31BytesIsRefused) {
   const Tokenizer tokenizer = golden_tokenizer("llama.json");
   const char byte = 'a';
   auto ids = tokenizer.encode(std::string_view(&byte, 1ull << 31), {});
@@ -157,7 +157,7 @@ void expect_linear(const Tokenizer& tokenizer, const std::string& name, const st
   EXPECT_LT(seconds, 4.0 * static_cast<double>(bytes) / 10e6 + 0.2) << name << ": " << unit;
 }
 
-TEST(Tokenizer, TenMegabytesOfOneCharacterTakeLinearTime) {
+TEST(Tokenizer, K5TenMegabytesOfOneCharacterTakeLinearTime) {
   expect_linear(golden_tokenizer("byte-level.json"), "byte-level", "a", 10'000'000);
   expect_linear(golden_tokenizer("sp-bpe.model"), "sp-bpe", "a", 10'000'000);
 }
