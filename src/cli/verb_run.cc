@@ -4,14 +4,18 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <charconv>
 #include <chrono>
 #include <csignal>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "cli/chat_store.h"
+#include "cli/chat_tree.h"
 #include "cli/output.h"
 #include "cli/verbs.h"
 #include "engine/sampler.h"
+#include "engine/state_file.h"
 #include "text/chat_template.h"
 #include "text/detokenizer.h"
 
@@ -22,6 +26,9 @@ using Clock = std::chrono::steady_clock;
 using nlohmann::ordered_json;
 
 constexpr const char* kDefaultPrompt = "Tell me a short story about a fox and a lantern.";
+
+constexpr const char* kCommands = "/edit N TEXT, /undo, /branch N, /tree, /save FILE, /load FILE, /quit";
+constexpr uint64_t kKeptBytes = 256ull << 20;  // of states and pages of an interactive chat, where no cap says less
 
 std::atomic<bool> interrupted{false};
 void on_interrupt(int) { interrupted = true; }
@@ -41,8 +48,9 @@ class Chat {
  public:
   Chat(const RunOptions& options, LoadedModel& model, engine::Session& session)
       : options_(options), tokenizer_(*model.tokenizer), session_(session),
-        sampler_({options.temperature, options.top_k, options.top_p, options.min_p, options.seed}, tokenizer_.vocabulary_size()) {
-    if (!options.system.empty()) messages_.push_back({{"role", "system"}, {"content", options.system}});
+        sampler_({options.temperature, options.top_k, options.top_p, options.min_p, options.seed}, tokenizer_.vocabulary_size()),
+        fingerprint_(model.fingerprint) {
+    if (!options.system.empty()) tree_.say("system", options.system);
   }
 
   Status prepare() {
@@ -58,10 +66,49 @@ class Chat {
 
   // Answers `prompt`, printing pieces of the answer as they come. A prompt that gets no answer leaves the conversation as it was.
   Result<Turn> answer(const std::string& prompt, bool stream) {
-    const size_t before = messages_.size();
+    const size_t before = tree_.size();
+    const uint32_t end = tree_.end();
     Result<Turn> turn = next_turn(prompt, stream);
-    if (!turn.ok()) messages_.erase(messages_.begin() + static_cast<std::ptrdiff_t>(before), messages_.end());
+    if (!turn.ok()) tree_.forget(before, end);
     return turn;
+  }
+
+  // From now on states are kept in `bytes`, so that going back costs little. Without room for one the chat goes on as before.
+  void keep_states(uint64_t bytes) {
+    Result<std::unique_ptr<ChatStore>> store = ChatStore::create(session_.runtime(), session_.context(), bytes);
+    if (store.ok()) store_ = std::move(*store);
+  }
+
+  // A line that begins with a slash: what is to be answered then, or nothing.
+  Result<std::string> command(const std::string& line) {
+    const size_t blank = std::min(line.find(' '), line.size());
+    const std::string name = line.substr(0, blank), rest = line.substr(std::min(line.find_first_not_of(' ', blank), line.size()));
+    if (!template_) return Error{fmt::format("{} needs a chat template: this conversation is one text", name)};
+    const auto number = [&]() -> Result<uint64_t> {
+      uint64_t n = 0;
+      if (std::from_chars(rest.data(), rest.data() + rest.size(), n).ec == std::errc()) return n;
+      return Error{fmt::format("{} needs a message's number (/tree shows them)", name)};
+    };
+    if (name == "/tree") {
+      fmt::print("{}", tree_.drawing());
+    } else if (name == "/undo") {
+      SLUICE_TRY_VOID(tree_.undo());
+    } else if (name == "/branch") {
+      SLUICE_TRY(const uint64_t n, number());
+      SLUICE_TRY_VOID(tree_.branch(n));
+    } else if (name == "/edit") {
+      SLUICE_TRY(const uint64_t n, number());
+      const size_t text = rest.find_first_not_of(' ', std::min(rest.find(' '), rest.size()));
+      if (text == std::string::npos) return Error{"/edit N TEXT: the new text is missing"};
+      SLUICE_TRY_VOID(tree_.before(n));
+      return rest.substr(text);
+    } else if (name == "/save" || name == "/load") {
+      if (rest.empty()) return Error{fmt::format("{} needs a file's name", name)};
+      SLUICE_TRY_VOID(name == "/save" ? save(rest) : load(rest));
+    } else {
+      return Error{fmt::format("{} is no command; there are {}", name, kCommands)};
+    }
+    return std::string();
   }
 
  private:
@@ -74,8 +121,25 @@ class Chat {
     Turn turn;
     SLUICE_TRY_VOID(read_prompt(ids, turn));
     SLUICE_TRY_VOID(generate(turn, stream));
-    if (template_) messages_.push_back({{"role", "assistant"}, {"content", turn.text}});
+    if (template_) tree_.say("assistant", turn.text);
+    if (store_) store_->keep(session_, engine::Kind::kAnswerEnd);
     return turn;
+  }
+
+  // The messages in FILE, what the session has read beside it.
+  Status save(const std::string& file) const {
+    SLUICE_TRY_VOID(tree_.save(file));
+    return engine::save_state(session_, fingerprint_, file + ".state");
+  }
+
+  Status load(const std::string& file) {
+    SLUICE_TRY(tree_, ChatTree::load(file));
+    const Status restored = engine::restore_state(session_, fingerprint_, file + ".state");
+    if (!restored.ok()) {
+      fmt::print(stderr, "sluice: the messages are there, the state is not ({}): the next answer reads them again\n", restored.error().message);
+    }
+    if (restored.ok() && store_) store_->keep(session_, engine::Kind::kAnswerEnd);
+    return {};
   }
 
   Result<std::vector<int32_t>> tokens_of(const std::string& prompt) {
@@ -84,9 +148,9 @@ class Chat {
       ids.insert(ids.begin(), session_.tokens().begin(), session_.tokens().end());
       return ids;
     }
-    messages_.push_back({{"role", "user"}, {"content", prompt}});
+    tree_.say("user", prompt);
     const auto token_text = [&](int32_t id) { return id < 0 ? std::string() : std::string(tokenizer_.token_bytes(id)); };
-    const ordered_json context = {{"messages", messages_}, {"add_generation_prompt", true}, {"bos_token", token_text(tokenizer_.spec().bos_id)},
+    const ordered_json context = {{"messages", tree_.path_json()}, {"add_generation_prompt", true}, {"bos_token", token_text(tokenizer_.spec().bos_id)},
                                   {"eos_token", token_text(tokenizer_.spec().eos_id)}};
     text::RenderOptions render_options;  // some templates print the date
     const auto since_1970 = std::chrono::system_clock::now().time_since_epoch();
@@ -99,11 +163,15 @@ class Chat {
     return tokenizer_.encode_parts(parts, true);
   }
 
-  // Goes on from what the session has read where the prompt begins with it; a recurrent state cannot go back, so anything else starts anew.
+  // Goes on from the longest beginning of the prompt that the session, or a kept state, has read. A recurrent state cannot go back: without one, anew.
   Status read_prompt(const std::vector<int32_t>& ids, Turn& turn) {
     const std::vector<int32_t>& read = session_.tokens();
     const bool extends = read.size() < ids.size() && std::equal(read.begin(), read.end(), ids.begin());
-    if (!extends) session_.reset();
+    if (store_) {
+      store_->resume(session_, ids);
+    } else if (!extends) {
+      session_.reset();
+    }
     turn.prompt_tokens = ids.size();
     turn.reused_tokens = session_.tokens().size();
     const auto start = Clock::now();
@@ -114,7 +182,11 @@ class Chat {
       if (bar) bar->update(turn.reused_tokens + done);
       return !interrupted;
     };
-    SLUICE_TRY_VOID(session_.feed(std::span(ids).subspan(turn.reused_tokens), feed));
+    if (store_) {
+      SLUICE_TRY_VOID(store_->read(session_, ids, feed.keep_going));
+    } else {
+      SLUICE_TRY_VOID(session_.feed(std::span(ids).subspan(turn.reused_tokens), feed));
+    }
     if (session_.tokens().size() < ids.size()) return Error{"interrupted while reading the prompt"};
     turn.prompt_seconds = std::chrono::duration<double>(Clock::now() - start).count();
     return {};
@@ -159,7 +231,9 @@ class Chat {
   engine::Session& session_;
   engine::Sampler sampler_;
   std::optional<text::ChatTemplate> template_;
-  ordered_json messages_ = ordered_json::array();
+  const uint64_t fingerprint_;
+  ChatTree tree_;
+  std::unique_ptr<ChatStore> store_;
 };
 
 std::string read_standard_input() {
@@ -192,7 +266,7 @@ int answer_once(Chat& chat, const RunOptions& options, const std::string& prompt
 }
 
 int converse(Chat& chat, const LoadedModel& model) {
-  fmt::print("{}: type a message, /quit or Ctrl-D to leave, Ctrl-C to stop an answer.\n", model.name);
+  fmt::print("{}: type a message, Ctrl-D to leave, Ctrl-C to stop an answer; {}.\n", model.name, kCommands);
   std::string line;
   while (true) {
     fmt::print("\n> ");
@@ -205,6 +279,12 @@ int converse(Chat& chat, const LoadedModel& model) {
     }
     if (line == "/quit" || line == "/exit") break;
     if (line.empty()) continue;
+    if (line[0] == '/') {
+      const Result<std::string> say = chat.command(line);
+      if (!say.ok()) fmt::print(stderr, "sluice: {}\n", say.error().message);
+      if (!say.ok() || say->empty()) continue;
+      line = *say;
+    }
     const Result<Turn> turn = chat.answer(line, true);
     fmt::print("\n");
     if (turn.ok()) {
@@ -237,6 +317,15 @@ int run(const RunOptions& given) {
   if (!session.ok()) return fail(session.error());
   Chat chat(options, *model, **session);
   if (const Status status = chat.prepare(); !status.ok()) return fail(status.error());
+
+  if (interactive) {
+    uint64_t kept = kKeptBytes;
+    if (!options.model.memory.empty()) {
+      const Result<uint64_t> cap = parse_bytes(options.model.memory);
+      kept = cap.ok() && *cap > model->plan.total() ? std::min(kept, *cap - model->plan.total()) : 0;
+    }
+    chat.keep_states(kept);
+  }
 
   struct sigaction action {};
   action.sa_handler = on_interrupt;  // no SA_RESTART: a read at the prompt returns

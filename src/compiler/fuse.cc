@@ -87,7 +87,8 @@ void fuse(Program& program) {
 }
 
 void strip_observers(Program& program) {
-  std::erase_if(program.ops, [](const Op& op) { return op.code == OpCode::kObserve; });
+  const int64_t last_norm = static_cast<int64_t>(program.facts.layers) + 1;
+  std::erase_if(program.ops, [&](const Op& op) { return op.code == OpCode::kObserve && program.integer(op, "index") != last_norm; });
 }
 
 }  // namespace sluice::compiler
