@@ -20,11 +20,15 @@ constexpr const char* kAbout =
     "  sluice plan model.gguf --ctx 32768 --memory 4G\n"
     "A MODEL is a .gguf file, a Hugging Face folder, a compiled .sluice package, the name of a pulled model (`sluice list`), or left out: the model inside.";
 
+// Names of types and instruction sets, in the spelling of files too: Q4_K, F16, AVX2.
+std::string lower_case(const std::string& text) { return CLI::detail::to_lower(text); }
+
 void add_json(CLI::App& app, bool& json) { app.add_flag("--json", json, "Print JSON for programs"); }
 
 void add_model_but_threads(CLI::App& app, ModelOptions& o) {
   app.add_option("model", o.path, "GGUF file, Hugging Face folder or package; the embedded model if left out");
-  app.add_option("--isa", o.isa, "Instruction set: baseline, avx2 or avx512 (default: the best this CPU has; all give the same bits)");
+  app.add_option("--isa", o.isa, "Instruction set: baseline, avx2 or avx512 (default: the best this CPU has; all give the same bits)")
+      ->transform(lower_case);
   add_json(app, o.json);
 }
 
@@ -36,7 +40,7 @@ void add_model(CLI::App& app, ModelOptions& o) {
 // Verbs that compute nothing take the machine's options too, so that scripts can pass the same to all; they are checked, not used.
 void add_unused(CLI::App& app, std::string& isa) {
   app.add_option("--threads", "Taken for uniformity; this verb needs one")->check(CLI::Range(1u, limits::kThreadsMax));
-  app.add_option("--isa", isa, "Taken for uniformity; this verb computes nothing");
+  app.add_option("--isa", isa, "Taken for uniformity; this verb computes nothing")->transform(lower_case);
 }
 
 // Calls a verb that computes nothing, once its --isa is known to be one that this CPU has: a verb that computes finds out by itself.
@@ -49,7 +53,7 @@ int call(int (*verb)(const Options&), const Options& options, const std::string&
 void add_memory(CLI::App& app, ModelOptions& o) {
   app.add_option("--ctx", o.context, "Tokens of context (default: 4096, or what the model and --memory allow)")->check(CLI::PositiveNumber);
   app.add_option("--memory", o.memory, "Memory cap, for example 4G: planned before the first token, never exceeded");
-  app.add_option("--kv", o.kv, "Keys and values as f32, f16, q8 or q4")->capture_default_str();
+  app.add_option("--kv", o.kv, "Keys and values as f32, f16, q8 or q4")->transform(lower_case)->capture_default_str();
   app.add_option("--rows", o.rows, "Rows a step at most (default: 512, fewer under a small cap)")->check(CLI::Range(1, 65536));
 }
 
@@ -174,7 +178,8 @@ int main_with(int argc, const char* const* argv) {
   add_memory(*plan_app, plan_options.model);
   plan_app->add_option("--users", plan_options.model.users, "Conversations at once")->capture_default_str()->check(CLI::PositiveNumber);
   plan_app->add_option("--weights", plan_options.weights,
-                       "Plan as if the matrices were f16, q8_0, q4_k ... (default: as in the file; q8_0 for a lone config.json)");
+                       "Plan as if the matrices were f16, q8_0, q4_k ... (default: as in the file; q8_0 for a lone config.json)")
+      ->transform(lower_case);
   plan_app->callback([&] { status = call(plan, plan_options, plan_options.model.isa); });
 
   CompileVerbOptions compile_options;
@@ -241,7 +246,9 @@ int main_with(int argc, const char* const* argv) {
   SynthVerbOptions synth_options;
   CLI::App* synth_app = app.add_subcommand("synth", "Write a GGUF file of a published shape with random weights, for timing");
   synth_app->add_option("config", synth_options.config, "config.json")->required();
-  synth_app->add_option("--weights", synth_options.weights, "q4_k_m or a weight type (q8_0, q4_0, f16 ...)")->capture_default_str();
+  synth_app->add_option("--weights", synth_options.weights, "q4_k_m or a weight type (q8_0, q4_0, f16 ...)")
+      ->transform(lower_case)
+      ->capture_default_str();
   synth_app->add_option("-o,--out", synth_options.out, "File to write")->required();
   synth_app->add_option("--seed", synth_options.seed, "Seed of the weights")->capture_default_str();
   synth_app->callback([&] { status = synth(synth_options); });

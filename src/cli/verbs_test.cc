@@ -192,6 +192,17 @@ TEST(Plan, AConfigAloneGivesTheBytesOfARun) {
   EXPECT_TRUE(plan["max_context"].is_number_unsigned());
 }
 
+TEST(Plan, TypesMayBeSpeltAsFilesSpellThem) {
+  for (const char* type : {"F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "MXFP4"}) {
+    std::string lower = type;
+    for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    const nlohmann::json plan = json_of(sluice("plan --json --kv F16 --isa BASELINE --weights " + std::string(type)));
+    EXPECT_TRUE(plan.is_object()) << type;
+    EXPECT_EQ(plan, json_of(sluice("plan --json --weights " + lower))) << type;
+  }
+  EXPECT_TRUE(contains(sluice("plan --weights Q9_Z").text, "unknown type"));
+}
+
 // The 14 published shapes of data/configs, and the table of their README.
 TEST(Plan, EveryPublishedShapeCostsWhatItsTableSays) {
   const fs::path configs = fs::path(SLUICE_SHARED_DIR) / "data/configs";
