@@ -43,10 +43,10 @@ TEST(ChatTree, EditsBranchesAndUndoKeepWhatWasSaid) {
   ASSERT_TRUE(tree.branch(7).ok());
   EXPECT_EQ(tree.drawing(),
             "*   1 system: be brief\n"
-            "     2 user: one\n"
-            "     3 assistant: eins\n"
-            "     4 user: two ...\n"
-            "     5 assistant: zwei\n"
+            "      2 user: one\n"
+            "      3 assistant: eins\n"
+            "      4 user: two ...\n"
+            "      5 assistant: zwei\n"
             "  *   6 user: ONE\n"
             "  *   7 assistant: EINS\n");
 }
