@@ -11,6 +11,11 @@
 
 #include "kernels/quantize/quantize.h"
 
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wuninitialized"  // gcc 12's own AVX-512 headers read an undefined vector on purpose
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
 #define SLUICE_VNNI [[gnu::target("avx512f,avx512bw,avx512vl,avx512vnni")]]
 
 namespace sluice::kernels {
