@@ -12,6 +12,7 @@
 
 #include "cli/chat_store.h"
 #include "cli/chat_tree.h"
+#include "cli/constrained_answer.h"
 #include "cli/output.h"
 #include "cli/verbs.h"
 #include "engine/sampler.h"
@@ -41,6 +42,7 @@ struct Turn {
   double prompt_seconds = 0;
   double answer_seconds = 0;
   const char* finish_reason = "length";
+  bool obeys = true;  // false: it ended before the constraint was satisfied
 };
 
 // A model, its conversation so far, and how it is rendered.
@@ -48,12 +50,15 @@ class Chat {
  public:
   Chat(const RunOptions& options, LoadedModel& model, engine::Session& session)
       : options_(options), tokenizer_(*model.tokenizer), session_(session),
-        sampler_({options.temperature, options.top_k, options.top_p, options.min_p, options.seed}, tokenizer_.vocabulary_size()),
+        sampling_({options.temperature, options.top_k, options.top_p, options.min_p, options.seed}), sampler_(sampling_, tokenizer_.vocabulary_size()),
         fingerprint_(model.fingerprint) {
     if (!options.system.empty()) tree_.say("system", options.system);
   }
 
   Status prepare() {
+    if (options_.constraint.any()) {
+      SLUICE_TRY(constraint_, ConstrainedAnswer::create(options_.constraint, tokenizer_));
+    }
     if (options_.raw) return {};
     for (const auto& chat : tokenizer_.spec().chat_templates) {
       if (chat.name != "default") continue;
@@ -144,6 +149,7 @@ class Chat {
 
   Result<std::vector<int32_t>> tokens_of(const std::string& prompt) {
     if (!template_) {
+      if (constraint_) SLUICE_TRY_VOID(constraint_->begin(prompt));
       SLUICE_TRY(std::vector<int32_t> ids, tokenizer_.encode(prompt, {.parse_special = false, .add_special = session_.tokens().empty()}));
       ids.insert(ids.begin(), session_.tokens().begin(), session_.tokens().end());
       return ids;
@@ -156,6 +162,7 @@ class Chat {
     const auto since_1970 = std::chrono::system_clock::now().time_since_epoch();
     render_options.now = text::DateTime::from_unix(std::chrono::duration_cast<std::chrono::seconds>(since_1970).count(), 0);
     SLUICE_TRY(const text::Rendered rendered, template_->render_parts(context, render_options));
+    if (constraint_) SLUICE_TRY_VOID(constraint_->begin(rendered.text));
     std::vector<text::TextPart> parts;
     for (const text::RenderedSpan& span : rendered.spans) {
       parts.push_back({std::string_view(rendered.text).substr(span.begin, span.end - span.begin), span.origin == text::Origin::from_template});
@@ -192,6 +199,20 @@ class Chat {
     return {};
   }
 
+  // What comes next: one token drawn, or those that a constraint forces; nothing when the answer is over.
+  Status next_tokens(std::span<const int32_t> answer, std::vector<int32_t>& next) {
+    engine::DrawInput input{.logits = session_.logits(), .position = session_.tokens().size()};
+    if (constraint_) {
+      next = constraint_->forced(answer);
+      if (!next.empty()) return {};
+      SLUICE_TRY(input.mask, constraint_->mask());
+    }
+    const int32_t id = sampler_.draw(sampling_, input).id;
+    if (id < 0) return Error{"no token is allowed here"};
+    if (!tokenizer_.ends_generation(id)) next.push_back(id);
+    return {};
+  }
+
   Status generate(Turn& turn, bool stream) {
     text::Detokenizer detokenizer(tokenizer_, {.show_special = false, .at_text_start = false});
     const auto start = Clock::now();
@@ -200,25 +221,36 @@ class Chat {
       std::fwrite(turn.text.data() + from, 1, turn.text.size() - from, stdout);
       std::fflush(stdout);
     };
+    std::vector<int32_t> answer;
     const uint64_t most = options_.max_tokens < 0 ? UINT64_MAX : static_cast<uint64_t>(options_.max_tokens);
     while (turn.new_tokens < most) {
       if (interrupted) {
         turn.finish_reason = "interrupted";
         break;
       }
-      const int32_t id = sampler_.sample(session_.logits(), session_.tokens().size());
-      if (tokenizer_.ends_generation(id)) {
+      std::vector<int32_t> next;
+      SLUICE_TRY_VOID(next_tokens(answer, next));
+      if (next.empty()) {
         turn.finish_reason = "stop";
         break;
       }
-      ++turn.new_tokens;
+      next.resize(std::min<size_t>({next.size(), most - turn.new_tokens, std::max<uint64_t>(1, session_.context() - session_.tokens().size())}));
+      turn.new_tokens += next.size();
+      answer.insert(answer.end(), next.begin(), next.end());
       const size_t from = turn.text.size();
-      SLUICE_TRY_VOID(detokenizer.feed(id, turn.text));
+      for (const int32_t id : next) {
+        if (constraint_) constraint_->accept(id);
+        SLUICE_TRY_VOID(detokenizer.feed(id, turn.text));
+      }
       emit(from);
+      if (constraint_ && constraint_->must_end()) {
+        turn.finish_reason = "stop";
+        break;
+      }
       if (session_.tokens().size() == session_.context()) break;
-      const int32_t next[] = {id};
       SLUICE_TRY_VOID(session_.feed(next, {}));
     }
+    turn.obeys = !constraint_ || constraint_->complete();
     const size_t from = turn.text.size();
     detokenizer.finish(turn.text);
     emit(from);
@@ -229,7 +261,9 @@ class Chat {
   const RunOptions& options_;
   const text::Tokenizer& tokenizer_;
   engine::Session& session_;
+  engine::SamplerOptions sampling_;
   engine::Sampler sampler_;
+  std::unique_ptr<ConstrainedAnswer> constraint_;
   std::optional<text::ChatTemplate> template_;
   const uint64_t fingerprint_;
   ChatTree tree_;
@@ -245,6 +279,13 @@ std::string read_standard_input() {
   return text;
 }
 
+// What is wrong with an answer that ended early; empty if nothing is.
+std::string not_obeyed(const Turn& turn) {
+  if (turn.obeys) return "";
+  return fmt::format("the answer ended after {} tokens, before the constraint was satisfied (finish_reason {}); allow more with --max-tokens or --ctx",
+                     turn.new_tokens, turn.finish_reason);
+}
+
 void print_speed(const Turn& turn) {
   fmt::print(stderr, "[{} prompt tokens, {} reused, {:.0f} tokens/s; {} new, {:.1f} tokens/s]\n", turn.prompt_tokens, turn.reused_tokens,
              static_cast<double>(turn.prompt_tokens - turn.reused_tokens) / std::max(turn.prompt_seconds, 1e-9), turn.new_tokens,
@@ -258,11 +299,11 @@ int answer_once(Chat& chat, const RunOptions& options, const std::string& prompt
     const ordered_json out = {{"prompt", prompt}, {"text", turn->text}, {"finish_reason", turn->finish_reason}, {"prompt_tokens", turn->prompt_tokens},
                               {"completion_tokens", turn->new_tokens}, {"prompt_seconds", turn->prompt_seconds}, {"completion_seconds", turn->answer_seconds}};
     fmt::print("{}\n", out.dump(2, ' ', false, ordered_json::error_handler_t::replace));
-    return 0;
+    return turn->obeys ? 0 : fail(Error{not_obeyed(*turn)});
   }
   fmt::print("\n");
   if (isatty(STDERR_FILENO)) print_speed(*turn);
-  return 0;
+  return turn->obeys ? 0 : fail(Error{not_obeyed(*turn)});
 }
 
 int converse(Chat& chat, const LoadedModel& model) {
@@ -289,6 +330,7 @@ int converse(Chat& chat, const LoadedModel& model) {
     fmt::print("\n");
     if (turn.ok()) {
       print_speed(*turn);
+      if (!turn->obeys) fmt::print(stderr, "sluice: {}\n", not_obeyed(*turn));
     } else {
       fmt::print(stderr, "sluice: {}\n", turn.error().message);
     }

@@ -57,6 +57,16 @@ void add_memory(CLI::App& app, ModelOptions& o) {
   app.add_option("--rows", o.rows, "Rows a step at most (default: 512, fewer under a small cap)")->check(CLI::Range(1, 65536));
 }
 
+void add_constraint(CLI::App& app, ConstraintOptions& o) {
+  CLI::Option* schema = app.add_option("--schema", o.schema_file, "The answer is JSON that this JSON Schema (a file) admits");
+  CLI::Option* regex = app.add_option("--regex", o.regex, "The answer matches this regular expression as a whole")->excludes(schema);
+  CLI::Option* grammar =
+      app.add_option("--grammar", o.grammar_file, "The answer is one that this grammar (a file, GBNF) derives")->excludes(schema)->excludes(regex);
+  app.add_option("--choice", o.choices, "The answer is one of these, separated by commas")
+      ->delimiter(',')->excludes(schema)->excludes(regex)->excludes(grammar);
+  app.add_option("--constrain-after", o.after, "Anything goes until this text, for example </think>; then the answer obeys");
+}
+
 void add_run(CLI::App& app, RunOptions& o) {
   add_model(app, o.model);
   add_memory(app, o.model);
@@ -69,6 +79,7 @@ void add_run(CLI::App& app, RunOptions& o) {
   app.add_option("--top-p", o.top_p, "Keep the best tokens that make up this probability")->capture_default_str()->check(CLI::Range(0.0, 1.0));
   app.add_option("--min-p", o.min_p, "Drop tokens below this share of the best one's probability")->capture_default_str()->check(CLI::Range(0.0, 1.0));
   app.add_option("--seed", o.seed, "Seed: the same seed and prompt give the same answer")->capture_default_str();
+  add_constraint(app, o.constraint);
 }
 
 void add_tokenize(CLI::App& app, TokenizeOptions& o, const char* what) {
@@ -214,6 +225,21 @@ int main_with(int argc, const char* const* argv) {
   add_json(*render_app, render_options.json);
   add_unused(*render_app, render_options.isa);
   render_app->callback([&] { status = call(render, render_options, render_options.isa); });
+
+  ConstrainCheckOptions check_options;
+  CLI::App* constrain_app = app.add_subcommand("constrain", "Constraints on what a model writes (run --schema, --regex, --grammar)");
+  constrain_app->require_subcommand(1);
+  CLI::App* check_app = constrain_app->add_subcommand("check", "Is a schema, grammar or regular expression supported, and what does it accept");
+  check_app->add_option("file", check_options.file, "JSON Schema (.json), grammar (.gbnf) or regular expression (.regex); - for standard input")->required();
+  check_app->add_option("--kind", check_options.kind, "schema, grammar or regex (default: by the file)")
+      ->check(CLI::IsMember({"schema", "grammar", "regex"}));
+  check_app->add_option("--space", check_options.space, "White space of JSON: compact, spaced or flexible")->capture_default_str()
+      ->check(CLI::IsMember({"compact", "spaced", "flexible"}));
+  check_app->add_option("--samples", check_options.samples, "Texts to show that it accepts")->capture_default_str()->check(CLI::Range(0, 1000));
+  check_app->add_option("--seed", check_options.seed, "Seed of the samples")->capture_default_str();
+  add_json(*check_app, check_options.json);
+  add_unused(*check_app, check_options.isa);
+  check_app->callback([&] { status = call(constrain_check, check_options, check_options.isa); });
 
   LogitsOptions logits_options;
   logits_options.model.kv = "f32";

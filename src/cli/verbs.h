@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/constraint_options.h"
 #include "cli/model_loading.h"
 
 namespace sluice::cli {
@@ -20,6 +21,7 @@ struct RunOptions {
   float top_p = 0.95f;
   float min_p = 0.05f;
   uint64_t seed = 0;
+  ConstraintOptions constraint;
 };
 int run(const RunOptions& options);
 
@@ -63,6 +65,17 @@ struct RenderOptions {
   bool json = false;
 };
 int render(const RenderOptions& options);
+
+struct ConstrainCheckOptions {
+  std::string file;  // "-": standard input
+  std::string kind;  // schema, grammar or regex; empty: by the file
+  std::string space = "compact";
+  uint64_t samples = 3;
+  uint64_t seed = 1;
+  bool json = false;
+  std::string isa;
+};
+int constrain_check(const ConstrainCheckOptions& options);
 
 struct LogitsOptions {
   ModelOptions model;

@@ -131,7 +131,7 @@ const StateMask& ConstraintState::mask_of(uint32_t state) {
 
 bool ConstraintState::fill_mask(std::span<MaskWord> mask) {
   const ConstraintVocabulary& vocabulary = *constraint_->vocabulary_;
-  SLUICE_CHECK(mask.size() == vocabulary.mask_words());
+  SLUICE_CHECK(mask.size() >= vocabulary.mask_words());
   std::fill(mask.begin(), mask.end(), 0);
   if (finished_) return false;
   for (const Reading& reading : set_.readings) {

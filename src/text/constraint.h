@@ -74,7 +74,8 @@ class ConstraintState {
   ConstraintState(ConstraintState&&) = default;
   ConstraintState& operator=(ConstraintState&&) = default;
 
-  // Sets exactly the bits of the tokens that may come next. False: there is none, which a vocabulary without some bytes can cause.
+  // Sets exactly the bits of the tokens that may come next; a longer mask (a model may have more logits than its tokenizer has tokens) is
+  // cleared behind them. False: there is none, which a vocabulary without some bytes can cause.
   bool fill_mask(std::span<MaskWord> mask);
   // False, and nothing changes, if the token is not allowed here.
   bool accept(uint32_t token);

@@ -1,5 +1,6 @@
 // Mask time per token on recorded jobs, for comparison with other constraint engines in one run (tools/constraints/compare.py writes the
-// jobs and reads the result), and samples from a model with uniform logits. Environment: SLUICE_CONSTRAINT_JOBS names the file.
+// jobs and reads the result), and samples from a model with uniform logits; which instances schemas accept, for the differential fuzzer
+// (tools/constraints/differential.py). Environment: SLUICE_CONSTRAINT_JOBS names the file.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -117,6 +118,51 @@ void run_jobs(benchmark::State& bench) {
   std::ofstream(std::string(path) + ".out") << out.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 BENCHMARK(run_jobs)->Name("constraint/jobs")->Iterations(1)->Unit(benchmark::kMillisecond);
+
+bool accepts(const Pda& pda, Matcher& matcher, const std::string& text) {
+  ReadingSet set, next;
+  matcher.pool().clear();
+  matcher.enter(pda.root, 0, set);
+  for (const char c : text) {
+    if (!matcher.step(set, static_cast<uint8_t>(c), next)) return false;
+    std::swap(set, next);
+  }
+  return set.can_end;
+}
+
+// [{"schema": ..., "instances": [text ...]}] -> [{"error": ..., "accepted": [true ...]}]
+void run_instances(benchmark::State& bench) {
+  const char* path = std::getenv("SLUICE_CONSTRAINT_JOBS");
+  if (path == nullptr) {
+    bench.SkipWithError("set SLUICE_CONSTRAINT_JOBS");
+    return;
+  }
+  std::ifstream file(path);
+  const nlohmann::json jobs = nlohmann::json::parse(file, nullptr, false);
+  if (!jobs.is_array()) {
+    bench.SkipWithError("the jobs file is not a JSON array");
+    return;
+  }
+  nlohmann::json out = nlohmann::json::array();
+  for (auto _ : bench) {
+    for (const auto& job : jobs) {
+      ConstraintSpec spec;
+      spec.kind = ConstraintKind::kJsonSchema;
+      spec.text = job["schema"].get<std::string>();
+      Allowance allowance({});
+      const auto grammar = build_grammar(spec, allowance);
+      const Result<Pda> pda = grammar.ok() ? compile_grammar(*grammar, allowance) : Result<Pda>(grammar.error());
+      nlohmann::json result = {{"error", pda.ok() ? "" : pda.error().message}, {"accepted", nlohmann::json::array()}};
+      if (pda.ok()) {
+        Matcher matcher(*pda);
+        for (const auto& instance : job["instances"]) result["accepted"].push_back(accepts(*pda, matcher, instance.get<std::string>()));
+      }
+      out.push_back(std::move(result));
+    }
+  }
+  std::ofstream(std::string(path) + ".out") << out.dump();
+}
+BENCHMARK(run_instances)->Name("constraint/instances")->Iterations(1)->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace sluice::text

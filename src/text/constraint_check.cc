@@ -7,7 +7,7 @@
 namespace sluice::text {
 namespace {
 
-constexpr size_t kFreeBytes = 48;  // after so many bytes a sample heads for its end
+constexpr size_t kFreeBytes = 120;  // after so many bytes a sample heads for its end
 constexpr size_t kSampleBytes = 2000;
 constexpr size_t kSearchSteps = 20'000;
 

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "text/constraint_test_util.h"
+#include "text/tokenizer.h"
 
 namespace sluice::text {
 namespace {
@@ -243,6 +244,33 @@ TEST(Constraint, ThinkingMayBeMarkedBySpecialTokens) {
   ConstraintState spelled(*constraint);
   ASSERT_TRUE(spelled.accept_text("<think>no</think>{\"a\":2"));
   EXPECT_FALSE(spelled.accept_text("x"));
+}
+
+TEST(Constraint, ATokenizersVocabularyKnowsWhatItsTokensAre) {
+  TokenizerSpec tokens;
+  tokens.kind = ModelKind::kCharacterBpe;
+  for (const auto& [name, type] : std::vector<std::pair<const char*, TokenType>>{{"yes", TokenType::kNormal}, {"no", TokenType::kNormal},
+                                                                               {"<unk>", TokenType::kUnknown}, {"!", TokenType::kByte},
+                                                                               {"<|x|>", TokenType::kControl}, {"<end>", TokenType::kControl}}) {
+    tokens.tokens.emplace_back(name);
+    tokens.types.push_back(type);
+  }
+  tokens.eos_id = 5;
+  const auto tokenizer = Tokenizer::create(tokens);
+  ASSERT_TRUE(tokenizer.ok());
+  const auto vocabulary = ConstraintVocabulary::of(*tokenizer, 130);  // the model has more logits than that
+  ASSERT_TRUE(vocabulary.ok());
+  EXPECT_EQ((*vocabulary)->mask_words(), 3u);
+  const auto constraint = Constraint::compile(choice({"yes!", "no", "<unk>", "<|x|>", "<end>"}), *vocabulary, {});
+  ASSERT_TRUE(constraint.ok());
+  ConstraintState state(*constraint);
+  std::vector<MaskWord> mask(5, ~MaskWord{0});  // longer than it needs to be
+  ASSERT_TRUE(state.fill_mask(mask));
+  EXPECT_EQ(mask, (std::vector<MaskWord>{3, 0, 0, 0, 0}));  // no token spells a special token's name, or '<'
+  ASSERT_TRUE(state.accept(0) && state.fill_mask(mask));
+  EXPECT_EQ(mask, (std::vector<MaskWord>{8, 0, 0, 0, 0}));
+  ASSERT_TRUE(state.accept(3) && state.fill_mask(mask));
+  EXPECT_EQ(mask, (std::vector<MaskWord>{32, 0, 0, 0, 0}));
 }
 
 TEST(Constraint, JumpsAheadOverWhatIsForced) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "text/grammar_matcher.h"
+#include "text/tokenizer.h"
 
 namespace sluice::text {
 namespace {
@@ -76,6 +77,19 @@ Result<std::shared_ptr<const ConstraintVocabulary>> ConstraintVocabulary::create
     if (pda.states[s].edges > 0) out->builtin_masks_->publish(s, matcher.compute_mask(s, *out));
   }
   return std::shared_ptr<const ConstraintVocabulary>(std::move(out));
+}
+
+Result<std::shared_ptr<const ConstraintVocabulary>> ConstraintVocabulary::of(const Tokenizer& tokenizer, size_t logits) {
+  std::vector<std::string> bytes(std::max(logits, tokenizer.vocabulary_size()));
+  std::vector<uint8_t> special(bytes.size(), 0);
+  for (size_t i = 0; i < tokenizer.vocabulary_size(); ++i) {
+    const int32_t id = static_cast<int32_t>(i);
+    if (tokenizer.type(id) == TokenType::kUnused || tokenizer.type(id) == TokenType::kUnknown) continue;
+    bytes[i] = tokenizer.token_bytes(id);
+    special[i] = tokenizer.is_control(id);
+  }
+  const std::vector<uint32_t> end(tokenizer.end_ids().begin(), tokenizer.end_ids().end());
+  return create(bytes, end, special);
 }
 
 bool ConstraintVocabulary::is_end(uint32_t token) const { return std::binary_search(end_tokens_.begin(), end_tokens_.end(), token); }

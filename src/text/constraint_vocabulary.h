@@ -16,6 +16,8 @@
 
 namespace sluice::text {
 
+class Tokenizer;
+
 using MaskWord = uint64_t;  // token i is bit i % 64 of word i / 64
 
 // The tokens that a state allows, as far as that does not depend on what is open around its rule.
@@ -51,6 +53,8 @@ class ConstraintVocabulary {
   // allowed.
   static Result<std::shared_ptr<const ConstraintVocabulary>> create(std::span<const std::string> token_bytes,
                                                                     std::span<const uint32_t> end_tokens, std::span<const uint8_t> special);
+  // A tokenizer's; `logits` of the model may be more than the tokenizer has tokens: those are never allowed.
+  static Result<std::shared_ptr<const ConstraintVocabulary>> of(const Tokenizer& tokenizer, size_t logits);
 
   size_t size() const { return token_bytes_.size(); }
   size_t mask_words() const { return (size() + 63) / 64; }

@@ -200,4 +200,5 @@ def main():
         judge(ours, jobs)
 
 
-main()
+if __name__ == "__main__":
+    main()
