@@ -127,6 +127,55 @@ TEST(EngineModel, TheEmbeddedModelServesManyConversations) {
   EXPECT_EQ((*engine)->statistics().running_sequences, 0u);
 }
 
+TEST(EngineModel, AnEmbeddingIsTheMeanOfTheLastNormOfACompiledModel) {
+  ModelOptions options;
+  options.users = 3;
+  options.context = 256;
+  Result<LoadedModel> model = load_model(options);
+  ASSERT_TRUE(model.ok()) << model.error().message;
+  const std::vector<int32_t> prompt = random_tokens(4, 50, 300);
+  struct Seen {
+    int64_t last_norm;
+    size_t rows = 0;
+    std::vector<double> sum;
+  } seen{static_cast<int64_t>(model->runtime->program().facts.layers) + 1};
+  const runtime::Observer observer{[](void* context, int64_t index, const float* rows, size_t count, size_t width, size_t stride) {
+                                     Seen& s = *static_cast<Seen*>(context);
+                                     if (index != s.last_norm) return;
+                                     s.sum.resize(width);
+                                     s.rows += count;
+                                     for (size_t r = 0; r < count; ++r) {
+                                       for (size_t i = 0; i < width; ++i) s.sum[i] += static_cast<double>(rows[r * stride + i]);
+                                     }
+                                   },
+                                   &seen};
+  {
+    auto session = engine::Session::create(*model->runtime, 256).value();
+    engine::Session::FeedOptions feed;
+    feed.all_logits = true;
+    feed.observer = &observer;
+    ASSERT_TRUE(session->feed(prompt, feed).ok());
+    ASSERT_EQ(seen.rows, prompt.size());
+  }
+  struct Embedding final : engine::ResponseSink {
+    std::vector<float> values;
+    Answer inner;
+    void done(const RequestDone& d) override {
+      values.assign(d.embedding.begin(), d.embedding.end());
+      inner.done(d);
+    }
+  };
+  auto engine = engine::Engine::create(*model->runtime, *model->tokenizer, model->fingerprint, {.context = 256, .sequences_max = 3});
+  ASSERT_TRUE(engine.ok()) << engine.error().message;
+  auto sink = std::make_shared<Embedding>();
+  engine::Request request{.prompt = prompt};
+  request.embed = true;
+  ASSERT_EQ((*engine)->submit(request, sink).message, "");
+  sink->inner.wait();
+  ASSERT_EQ(sink->values.size(), seen.sum.size());
+  for (size_t i = 0; i < seen.sum.size(); ++i) ASSERT_EQ(sink->values[i], static_cast<float>(seen.sum[i] / 50.0));
+}
+
 // Histories as in engine/engine_history_test.cc, on tiny real models: hybrid, attention alone, recurrence alone.
 TEST(EngineModel, RandomHistoriesOnGoldenModelsChangeNoBit) {
   text::TokenizerSpec spec;

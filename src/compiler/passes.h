@@ -24,7 +24,7 @@ void fuse(program::Program& program);
 // Each matmul gets its activations in the format of its weight's type; a value is quantised once.
 void select(program::Program& program);
 
-// Drops observe ops (programs that only run).
+// Drops observe ops but the last norm's, which embeddings are made of (programs that only run).
 void strip_observers(program::Program& program);
 
 // Bytes of a weight in the package, a multiple of 64.
