@@ -398,6 +398,11 @@ void Connection::finish_record(bool client_left) {
   }
   if (source) source->closed();
   RequestRecord& record = exchange_->record_;
+  {
+    const std::lock_guard lock(exchange_->note_mutex_);
+    record.model = exchange_->noted_model_;
+    if (record.error_code.empty()) record.error_code = exchange_->noted_error_;
+  }
   if (client_left && !ended_) record.status = 499;
   record.bytes_out = bytes_out_;
   record.duration_us = steady_us() - exchange_->request_.arrived_us;

@@ -27,4 +27,10 @@ std::string_view HttpRequest::query_value(std::string_view name) const {
   return {};
 }
 
+void Exchange::note(std::string_view model, std::string_view error_code) {
+  const std::lock_guard lock(note_mutex_);
+  if (!model.empty()) noted_model_ = model;
+  if (!error_code.empty()) noted_error_ = error_code;
+}
+
 }  // namespace sluice::server

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -68,8 +69,10 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   const HttpRequest& request() const { return request_; }
   const Identity& identity() const { return identity_; }
   const std::string& id() const { return record_.id; }  // also the header x-request-id of the answer
-  // For the access log; a handler or source may fill in model, usage, error_code. Handlers before they answer, sources in pull().
+  // For the access log; the I/O thread's, so for sources in pull(). Handlers use note().
   RequestRecord& record() { return record_; }
+  // Any thread: what the access log should say. Empty: as before.
+  void note(std::string_view model, std::string_view error_code);
   // Moves the body out (it may be megabytes).
   std::string take_body() { return std::move(request_.body); }
 
@@ -87,6 +90,8 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   HttpRequest request_;
   Identity identity_;
   RequestRecord record_;
+  std::mutex note_mutex_;
+  std::string noted_model_, noted_error_;
 };
 
 }  // namespace sluice::server

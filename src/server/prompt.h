@@ -1,0 +1,59 @@
+// Messages as clients send them, to the tokens of a prompt: roles and content parts checked, tools and documents put where the model's template wants them
+// (or into the system message where it knows none), the template rendered, and special tokens found only in what the template itself wrote.
+// Contract: text of users, tools and documents never becomes a special token (reliability K10). Next: text/chat_template.h, chat_fields.h.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "server/api.h"
+#include "server/json_fields.h"
+
+namespace sluice::server {
+
+struct ToolSpec {
+  std::string name;
+  std::string parameters;              // JSON Schema as text; empty: none given
+  bool strict = false;
+};
+
+// A conversation, checked, as templates read it.
+struct Conversation {
+  Json messages = Json::array();       // role, content (a string), name?, tool_calls?, tool_call_id?, reasoning_content?
+  Json tools = Json::array();          // as given: {"type": "function", "function": {...}}
+  std::vector<ToolSpec> tool_specs;
+  Json documents = Json::array();      // {"id", "title", "text", ...}
+  Json kwargs = Json::object();        // chat_template_kwargs that passed the list
+  bool continue_last = false;          // the last message is the assistant's and goes on
+  bool add_generation_prompt = true;
+  bool thinking_off = false;
+};
+
+struct Prompt {
+  std::vector<int32_t> tokens;
+  std::vector<uint32_t> message_starts;
+  uint32_t system_end = 0;
+  bool starts_thinking = false;        // the prompt ends inside the model's thoughts
+  std::string text;                    // as rendered
+};
+
+// "messages" of OpenAI and its kin.
+Refused read_messages(FieldReader& fields, Conversation& out);
+// "tools"; at most kToolsMax functions with names that differ.
+Refused read_tools(FieldReader& fields, Conversation& out);
+// "documents": Groq's {id, source}, AI21's {content, metadata}, or plain {title, text}.
+Refused read_documents(FieldReader& fields, Conversation& out);
+Refused read_template_kwargs(FieldReader& fields, Conversation& out);
+
+// A content that is a string, null, or a list of text parts; documents among the parts go to `conversation`.
+Refused read_content(const Json& content, const std::string& path, Conversation& conversation, std::string& out);
+
+Refused render_chat(const Api& api, const Conversation& conversation, Prompt& out);
+// Does the template itself show tools? Otherwise they stand in the system message, in Hermes' shape.
+bool template_knows_tools(const Api& api);
+// The format in which this model writes calls; null: it writes none that we can read.
+const text::ToolFormat* call_format(const Api& api);
+
+}  // namespace sluice::server
