@@ -19,7 +19,7 @@ size_t begun(std::string_view text, std::string_view mark) {
 
 ChoiceText::ChoiceText(const TextPlan& plan)
     : plan_(plan), at_(!plan.split_thinking ? At::kContent : plan.starts_thinking ? At::kThinking : At::kBefore) {
-  if (plan.tools) parser_.emplace(*plan.tools);
+  if (plan.format) parser_.emplace(*plan.format, plan.tools);
 }
 
 void ChoiceText::feed(std::string_view text, std::vector<TextPiece>& out) {

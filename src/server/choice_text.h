@@ -16,7 +16,8 @@ struct TextPlan {
   bool split_thinking = false;         // between think_open and think_close
   bool starts_thinking = false;        // the prompt ended with think_open
   std::string think_open, think_close;
-  const text::ToolFormat* tools = nullptr;  // null: calls are not looked for
+  const text::ToolFormat* format = nullptr;  // null: calls are not looked for
+  std::vector<text::Tool> tools;
 };
 
 struct TextPiece {

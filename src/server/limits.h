@@ -33,7 +33,7 @@ inline constexpr uint32_t kMessagesMax = 4096;
 inline constexpr uint32_t kPartsMax = 1024;              // of one message's content
 inline constexpr uint32_t kDocumentsMax = 256;
 inline constexpr uint32_t kMetadataEntriesMax = 16;
-inline constexpr uint32_t kPromptsMax = 64;              // of one completion or embeddings request
+inline constexpr uint32_t kEmbeddingInputsMax = 2048;    // as OpenAI's
 inline constexpr uint32_t kNameBytesMax = 256;           // of ids, users, models
 inline constexpr uint64_t kDeadlineMsMax = 86'400'000;
 

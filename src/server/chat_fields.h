@@ -1,0 +1,40 @@
+// A chat/completions request, read whole: conversation, generation, and how the answer is to look.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "server/generation_fields.h"
+#include "server/prompt.h"
+
+namespace sluice::server {
+
+struct StreamOptions {
+  bool stream = false;
+  bool include_usage = false;
+};
+
+enum class Reasoning : uint8_t { kParsed, kRaw, kHidden };
+
+struct ChatRequest {
+  std::string model;
+  Conversation conversation;
+  Generation generation;
+  StreamOptions stream;
+  Reasoning reasoning = Reasoning::kParsed;
+  bool wants_logprobs = false;
+  bool debug = false;                  // token ids in x_groq.debug
+  // tool_choice and allowed_tools
+  bool tools_off = false, tools_required = false, tools_parallel = true;
+  std::vector<std::string> tools_allowed;  // empty: all
+};
+
+Refused read_chat(const Api& api, const Json& body, ChatRequest& out);
+// Tools, reasoning and constraint together: what the engine is to do, and how its text is taken apart.
+Refused plan_chat(const Api& api, ChatRequest& request, uint64_t body_bytes, AnswerPlan& plan);
+
+void read_stream_options(FieldReader& fields, StreamOptions& out);
+// "model": must be one that is here; missing: the one that is.
+void read_model(FieldReader& fields, const Api& api, std::string& out);
+
+}  // namespace sluice::server

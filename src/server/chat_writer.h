@@ -1,0 +1,29 @@
+// chat.completion and chat.completion.chunk. Next: answer.h.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "server/answer.h"
+#include "server/chat_fields.h"
+
+namespace sluice::server {
+
+// What both shapes need to know of the request.
+struct ChatFacts {
+  std::string id;                      // "chatcmpl-..."
+  std::string request_id;              // "req_...", as in x_groq
+  std::string model;
+  std::string tier;
+  int64_t created = 0;
+  uint64_t seed = 0;
+  uint32_t choices = 1;
+  StreamOptions stream;
+  Reasoning reasoning = Reasoning::kParsed;
+  const text::ToolFormat* format = nullptr;
+};
+
+std::unique_ptr<AnswerWriter> make_chat_writer(const Api& api, ChatFacts facts);
+
+}  // namespace sluice::server

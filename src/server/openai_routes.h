@@ -1,0 +1,22 @@
+// OpenAI's routes, at /v1 and /openai/v1 alike, and what other engines add beside them: tokenize, detokenize, apply-template, health.
+#pragma once
+
+#include <vector>
+
+#include "server/api.h"
+#include "server/router.h"
+
+namespace sluice::server {
+
+// `api` outlives the routes.
+std::vector<Route> openai_routes(const Api& api);  // chat/completions, completions, embeddings, models
+std::vector<Route> tool_routes(const Api& api);    // tokenize, detokenize, apply-template
+// /health (open) and /ready; `draining` is asked each time.
+std::vector<Route> health_routes(const Api& api, std::function<bool()> draining);
+// /openapi.json, of all routes that `router` has when it is asked.
+Route openapi_route(const Router& router);
+
+// For other protocols: refuses in the route's shape.
+void refuse(const std::shared_ptr<Exchange>& exchange, ErrorShape shape, const ApiError& error);
+
+}  // namespace sluice::server
