@@ -9,6 +9,7 @@
 #include "cli/verb_keys.h"
 #include "cli/verb_lpu.h"
 #include "cli/verb_models.h"
+#include "cli/verb_serve.h"
 
 namespace sluice::cli {
 namespace {
@@ -17,6 +18,7 @@ constexpr const char* kAbout =
     "Sluice runs hybrid language models inside a memory cap.\n"
     "  sluice run                       chat with the model inside this program\n"
     "  sluice run model.gguf -p 'Hi'    one answer from a file\n"
+    "  sluice serve                     OpenAI's API at http://127.0.0.1:8080\n"
     "  sluice plan model.gguf --ctx 32768 --memory 4G\n"
     "A MODEL is a .gguf file, a Hugging Face folder, a compiled .sluice package, the name of a pulled model (`sluice list`), or left out: the model inside.";
 
@@ -295,6 +297,11 @@ int main_with(int argc, const char* const* argv) {
   lpu_simulate->add_option("--svg", lpu_options.svg, "Write the units over time");
   lpu_simulate->add_option("--report", lpu_options.report, "Write one HTML page with all of it");
   lpu_simulate->callback([&] { status = lpu(lpu_options); });
+
+  ServeOptions serve_options;
+  CLI::App* serve_app = app.add_subcommand("serve");
+  add_serve(*serve_app, serve_options);
+  serve_app->callback([&] { status = serve(serve_options); });
 
   StateReplayOptions replay_options;
   CLI::App* state_app = app.add_subcommand("state", "The store of conversation states");

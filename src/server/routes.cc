@@ -1,0 +1,14 @@
+#include "server/routes.h"
+
+#include "server/openai_routes.h"
+
+namespace sluice::server {
+
+void add_routes(Router& router, const Api& api, std::function<bool()> draining) {
+  router.add(openai_routes(api));
+  router.add(tool_routes(api));
+  router.add(health_routes(api, std::move(draining)));
+  router.add(openapi_route(router));
+}
+
+}  // namespace sluice::server
