@@ -103,7 +103,8 @@ TEST(Serve, EmbeddedModelEndToEnd) {
 
   // Constraints hold even for a model that knows nothing of them.
   const Json object = served.chat(R"(,"max_tokens":60,"seed":1,"response_format":{"type":"json_schema","json_schema":{"name":"x","schema":
-    {"type":"object","properties":{"tail":{"enum":["red","white"]},"legs":{"type":"integer","minimum":1,"maximum":4}},"required":["tail","legs"],"additionalProperties":false}}})");
+    {"type":"object","properties":{"tail":{"enum":["red","white"]},"legs":{"type":"integer","minimum":1,"maximum":4}},
+     "required":["tail","legs"],"additionalProperties":false}}})");
   const Json parsed = Json::parse(object["choices"][0]["message"]["content"].get<std::string>(), nullptr, false);
   ASSERT_TRUE(parsed.is_object()) << object.dump();
   EXPECT_TRUE(parsed["tail"] == "red" || parsed["tail"] == "white");

@@ -156,7 +156,8 @@ int serve(const ServeOptions& given) {
   Result<LoadedModel> model = load_model(options.model);
   if (!model.ok()) return fail(model.error());
   if (!model->tokenizer.ok()) return fail(model->tokenizer.error());
-  engine::EngineOptions engine_options{.context = model->context, .sequences_max = static_cast<uint32_t>(options.model.users), .queue_requests_max = options.queue};
+  engine::EngineOptions engine_options{.context = model->context, .sequences_max = static_cast<uint32_t>(options.model.users),
+      .queue_requests_max = options.queue};
   const uint64_t engine_bytes = engine::Engine::bytes(*model->runtime, engine_options);
   const Result<uint64_t> store = store_bytes(options, *model, engine_bytes);
   if (!store.ok()) return fail(store.error());

@@ -231,7 +231,8 @@ Answer::State Answer::take_done(Exchange& exchange, const Record& record, std::s
   }
   if (cancelled_.load()) return fail(exchange, {.status = 503, .code = "cancelled", .message = "the request was cancelled", .retry_after_s = 1}, out);
   if (cut_by_deadline_ && !any_token_) {
-    return fail(exchange, {.status = 503, .code = "deadline_exceeded", .message = "the request's deadline passed before its first token", .retry_after_s = 1}, out);
+    return fail(exchange, {.status = 503, .code = "deadline_exceeded", .message = "the request's deadline passed before its first token",
+        .retry_after_s = 1}, out);
   }
   if (streams_ && !begun_) exchange.begin(writer_->head());
   begun_ = begun_ || streams_;

@@ -1,5 +1,5 @@
-// A request on its way through the engine and its answer on the way back. The engine's thread puts records into a ring; the I/O thread takes them out, takes the
-// text apart and lets a writer put it into a protocol's shape, as events while it comes or as one document at the end.
+// A request on its way through the engine and its answer on the way back. The engine's thread puts records into a ring; the I/O thread takes them
+// out, takes the text apart and lets a writer put it into a protocol's shape, as events while it comes or as one document at the end.
 // Contract: the engine's thread neither allocates nor waits here; a client that leaves, or reads too slowly for the ring, cancels the request within a step;
 // the gate hears of the end exactly once. Next: token_ring.h, choice_text.h, chat_writer.h for a writer.
 #pragma once

@@ -170,7 +170,9 @@ Refused read_chat(const Api& api, const Json& body, ChatRequest& out) {
   bool generation_prompt = true, continues = out.conversation.continue_last;
   const bool has_prompt = fields.boolean("add_generation_prompt", generation_prompt);
   const bool has_continue = fields.boolean("continue_final_message", continues);
-  if (has_continue && continues && !out.conversation.continue_last) fields.refuse("continue_final_message", "the last message is not a text of the assistant's");
+  if (has_continue && continues && !out.conversation.continue_last) {
+    fields.refuse("continue_final_message", "the last message is not a text of the assistant's");
+  }
   out.conversation.continue_last = has_continue ? continues : has_prompt ? false : continues;
   out.conversation.add_generation_prompt = generation_prompt;
   fields.boolean("debug", out.debug);

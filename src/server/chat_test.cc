@@ -13,7 +13,8 @@ namespace {
 using namespace testing;
 
 constexpr const char* kTool =
-    R"({"type":"function","function":{"name":"get_weather","description":"now","parameters":{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}}})";
+    R"({"type":"function","function":{"name":"get_weather","description":"now",
+        "parameters":{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}}})";
 
 std::string chat_body(std::string_view fields) { return fmt::format(R"({{"messages":[{{"role":"user","content":"hi"}}]{}}})", fields); }
 
@@ -74,7 +75,8 @@ TEST(Chat, Stream) {
 
 TEST(Chat, UnknownFieldsAreRefusedWithTheirNeighbour) {
   const TestServer server;
-  for (const auto& [given, meant] : {std::pair{"max_token", "max_tokens"}, {"temprature", "temperature"}, {"guided_jsn", "guided_json"}, {"respnse_format", "response_format"},
+  for (const auto& [given, meant] : {std::pair{"max_token", "max_tokens"}, {"temprature", "temperature"}, {"guided_jsn", "guided_json"}, 
+                                     {"respnse_format", "response_format"},
                                      {"tool_choise", "tool_choice"}, {"steam", "stream"}}) {
     const Reply reply = server.chat(chat_body(fmt::format(R"(,"{}":1)", given)));
     EXPECT_EQ(reply.status, 400);
@@ -98,9 +100,11 @@ TEST(Chat, MessagesOfAllRolesAndParts) {
   ASSERT_EQ(reply.status, 200) << reply.body;
   EXPECT_EQ(Json::parse(reply.body)["prompt"],
             "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\none\ntwo<|im_end|>\n<|im_start|>assistant\n<tool_call>\n{\"name\": \"get_weather\", "
-            "\"arguments\": {\"city\": \"Oslo\"}}\n</tool_call><|im_end|>\n<|im_start|>user\n<tool_response>\nrain\n</tool_response><|im_end|>\n<|im_start|>assistant\n");
-  for (const char* bad : {R"({"messages":[]})", R"({"messages":[{"role":"robot","content":"x"}]})", R"({"messages":[{"role":"user"}]})", R"({"messages":[{"content":"x"}]})",
-                          R"({"messages":[{"role":"user","content":5}]})", R"({"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"x"}}]}]})"}) {
+            "\"arguments\": {\"city\": \"Oslo\"}}\n</tool_call><|im_end|>\n"
+            "<|im_start|>user\n<tool_response>\nrain\n</tool_response><|im_end|>\n<|im_start|>assistant\n");
+  for (const char* bad : {R"({"messages":[]})", R"({"messages":[{"role":"robot","content":"x"}]})", R"({"messages":[{"role":"user"}]})",
+                          R"({"messages":[{"content":"x"}]})", R"({"messages":[{"role":"user","content":5}]})",
+                          R"({"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"x"}}]}]})"}) {
     EXPECT_EQ(server.chat(bad).status, 400) << bad;
   }
 }
@@ -172,7 +176,8 @@ TEST(Chat, ToolsInEveryMode) {
   EXPECT_FALSE(none["choices"][0]["message"].contains("tool_calls"));
   EXPECT_FALSE(server.backend.last().constraint);
   for (const char* choice : {R"("auto")", R"("required")", R"({"type":"function","function":{"name":"get_weather"}})",
-                             R"({"type":"allowed_tools","allowed_tools":{"mode":"required","tools":[{"type":"function","function":{"name":"get_weather"}}]}})"}) {
+                             R"({"type":"allowed_tools","allowed_tools":{"mode":"required",
+                                 "tools":[{"type":"function","function":{"name":"get_weather"}}]}})"}) {
     EXPECT_EQ(server.chat(chat_body(tools + fmt::format(R"(,"tool_choice":{})", choice))).status, 200) << choice;
     EXPECT_TRUE(server.backend.last().constraint);
   }
@@ -187,7 +192,8 @@ TEST(Chat, ConstraintsUnderAllTheirNames) {
   TestServer server;
   const char* schema = R"({"type":"object","properties":{"a":{"type":"integer"}},"required":["a"]})";
   const std::string good[] = {
-      R"("response_format":{"type":"json_object"})", fmt::format(R"("response_format":{{"type":"json_schema","json_schema":{{"name":"x","strict":true,"schema":{}}}}})", schema),
+      R"("response_format":{"type":"json_object"})",
+          fmt::format(R"("response_format":{{"type":"json_schema","json_schema":{{"name":"x","strict":true,"schema":{}}}}})", schema),
       fmt::format(R"("structured_outputs":{{"json":{}}})", schema), R"("structured_outputs":{"regex":"a+"})", R"("structured_outputs":{"choice":["yes","no"]})",
       R"("structured_outputs":{"grammar":"root ::= \"a\""})", R"("structured_outputs":{"json_object":true})", fmt::format(R"("guided_json":{})", schema),
       R"("guided_regex":"[ab]*")", R"("guided_choice":["a","b"])", R"("guided_grammar":"root ::= \"a\"")", R"("grammar":"root ::= [a-c]+")",
@@ -198,7 +204,8 @@ TEST(Chat, ConstraintsUnderAllTheirNames) {
   }
   EXPECT_EQ(server.chat(chat_body(R"(,"response_format":{"type":"text"})")).status, 200);
   EXPECT_FALSE(server.backend.last().constraint);
-  for (const char* bad : {R"("guided_regex":"(a")", R"("guided_regex":"a","guided_choice":["a"])", R"("structured_outputs":{"jsn":{}})", R"("response_format":{"type":"xml"})",
+  for (const char* bad : {R"("guided_regex":"(a")", R"("guided_regex":"a","guided_choice":["a"])", R"("structured_outputs":{"jsn":{}})",
+      R"("response_format":{"type":"xml"})",
                           R"("guided_json":{"type":"banana"})", R"("grammar":"nonsense")", R"("guided_json":{"uniqueItems":true,"type":"array"})"}) {
     EXPECT_EQ(server.chat(chat_body(fmt::format(",{}", bad))).status, 400) << bad;
   }
@@ -246,7 +253,8 @@ TEST(Chat, SplittingDoesNotDependOnTheCut) {
 TEST(Chat, DocumentsAlwaysReachTheModel) {
   TestServer server;
   const Reply reply = server.post("/apply-template", R"({"messages":[{"role":"user","content":"hi"}],"documents":[
-    {"id":"d1","source":{"type":"text","text":"The sky is green."}},{"content":"Water is dry.","metadata":{"a":"b"}},{"source":{"type":"json","data":{"k":1}}}]})");
+    {"id":"d1","source":{"type":"text","text":"The sky is green."}},{"content":"Water is dry.","metadata":{"a":"b"}},
+    {"source":{"type":"json","data":{"k":1}}}]})");
   ASSERT_EQ(reply.status, 200) << reply.body;
   const std::string prompt = Json::parse(reply.body)["prompt"];
   for (const char* part : {"[d1] The sky is green.", "[2] Water is dry.", "[3] {\"k\": 1}"}) EXPECT_NE(prompt.find(part), std::string::npos) << prompt;
@@ -280,7 +288,8 @@ TEST(Chat, PromptsBeyondTheContextAreRefused) {
   TestServer::Setup setup;
   setup.engine.context = 64;
   TestServer server(std::move(setup));
-  EXPECT_EQ(error_of(server.chat(fmt::format(R"({{"messages":[{{"role":"user","content":"{}"}}]}})", std::string(100, 'x'))))["code"], "context_length_exceeded");
+  EXPECT_EQ(error_of(server.chat(fmt::format(R"({{"messages":[{{"role":"user","content":"{}"}}]}})", std::string(100, 'x'))))["code"],
+      "context_length_exceeded");
   EXPECT_EQ(server.chat(chat_body(R"(,"max_tokens":100000)")).status, 200);
   EXPECT_LT(server.backend.last().max_tokens, 64u);
   EXPECT_EQ(error_of(server.chat(chat_body(R"(,"model":"gpt-5")")))["code"], "model_not_found");
@@ -320,7 +329,8 @@ TEST(Embeddings, FloatsAndBase64) {
   const std::string base64 = Json::parse(server.post("/v1/embeddings", R"({"input":[97,98],"encoding_format":"base64"})").body)["data"][0]["embedding"];
   EXPECT_EQ(base64.size(), 44u);  // 32 bytes
   EXPECT_EQ(server.gate.admissions.load(), server.gate.finishes.load());
-  for (const char* bad : {R"({"input":""})", R"({"input":[]})", R"({"input":[""]})", R"({"input":[[1],[300]]})", R"({"input":{}})", R"({"input":"a","dimensions":4})"}) {
+  for (const char* bad : {R"({"input":""})", R"({"input":[]})", R"({"input":[""]})", R"({"input":[[1],[300]]})", R"({"input":{}})",
+      R"({"input":"a","dimensions":4})"}) {
     EXPECT_EQ(server.post("/v1/embeddings", bad).status, 400) << bad;
   }
 }

@@ -74,7 +74,8 @@ class ChatStreamWriter final : public AnswerWriter {
       begun_[choice] = true;
       out += "data: ";
       out += prefix_;
-      fmt::format_to(std::back_inserter(out), "{{\"index\":{},\"delta\":{{\"role\":\"assistant\",\"content\":\"\"}},\"logprobs\":null,\"finish_reason\":null}}]", choice);
+      fmt::format_to(std::back_inserter(out),
+          "{{\"index\":{},\"delta\":{{\"role\":\"assistant\",\"content\":\"\"}},\"logprobs\":null,\"finish_reason\":null}}]", choice);
       append_groq(out, facts_, nullptr);
       out += "}\n\n";
     }

@@ -197,7 +197,9 @@ Refused complete_text(const Api& api, const std::shared_ptr<Exchange>& exchange)
   int64_t most = 0;
   generation.max_tokens_given = true;
   generation.request.max_tokens = 16;  // OpenAI's default here
-  if (fields.integer("max_tokens", 0, static_cast<int64_t>(sluice::limits::kContextTokensMax), most)) generation.request.max_tokens = static_cast<uint64_t>(most);
+  if (fields.integer("max_tokens", 0, static_cast<int64_t>(sluice::limits::kContextTokensMax), most)) {
+    generation.request.max_tokens = static_cast<uint64_t>(most);
+  }
   read_sampler(fields, api, generation);
   read_stops(fields, api, generation);
   read_choices(fields, api, "n", generation);

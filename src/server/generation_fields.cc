@@ -124,7 +124,8 @@ class ConstraintReader {
   }
   void schema(const std::string& field, const Json& value) {
     // vLLM's guided_json may hold the schema as text.
-    set(field, {.kind = text::ConstraintKind::kJsonSchema, .text = value.is_string() ? value.get<std::string>() : dumped(value), .space = text::JsonSpace::kFlexible});
+    set(field, {.kind = text::ConstraintKind::kJsonSchema, .text = value.is_string() ? value.get<std::string>() : dumped(value),
+        .space = text::JsonSpace::kFlexible});
   }
   void pattern(FieldReader& from, std::string_view name, text::ConstraintKind kind) {
     text::ConstraintSpec spec{.kind = kind};
@@ -231,14 +232,16 @@ Refused complete(const Api& api, std::vector<int32_t> prompt, uint64_t body_byte
   engine::Request& request = out.request;
   const uint64_t context = api.context();
   if (prompt.size() >= context) {
-    return bad_request(std::string(prompt_field), fmt::format("the prompt has {} tokens; this model's context holds {}, the answer's among them", prompt.size(), context),
+    return bad_request(std::string(prompt_field), fmt::format("the prompt has {} tokens; this model's context holds {}, the answer's among them",
+        prompt.size(), context),
                        "context_length_exceeded");
   }
   const uint64_t left = context - prompt.size();
   if (!out.max_tokens_given) request.max_tokens = api.facts().max_tokens_default > 0 ? api.facts().max_tokens_default : left;
   request.max_tokens = std::min(request.max_tokens, left);
   if (request.stop.min_tokens > request.max_tokens) {
-    return bad_request("min_tokens", fmt::format("min_tokens is {}, more than the {} tokens that the answer may have", request.stop.min_tokens, request.max_tokens));
+    return bad_request("min_tokens", fmt::format("min_tokens is {}, more than the {} tokens that the answer may have", request.stop.min_tokens,
+        request.max_tokens));
   }
   if (!out.seed_given) request.sampler.seed = fresh_seed();
   if (out.constraint) {

@@ -227,7 +227,8 @@ TEST(Reliability, H7HttpConformanceAndSmuggling) {
   for (int i = 0; i < 101; ++i) many += fmt::format("X-{}: y\r\n", i);
   EXPECT_EQ(status("GET /health HTTP/1.1\r\nHost: localhost\r\n" + many + "\r\n"), 431);
   // And what is allowed works: chunks, trailers, the absolute form, empty lines before, pipelining.
-  const std::string chunked = fmt::format("{:x};note=1\r\n{}\r\n{:x}\r\n{}\r\n0\r\nX-Trailer: a\r\n\r\n", 10, good_body.substr(0, 10), good_body.size() - 10, good_body.substr(10));
+  const std::string chunked = fmt::format("{:x};note=1\r\n{}\r\n{:x}\r\n{}\r\n0\r\nX-Trailer: a\r\n\r\n", 10, good_body.substr(0, 10),
+      good_body.size() - 10, good_body.substr(10));
   EXPECT_EQ(status(post + "Transfer-Encoding: chunked\r\n\r\n" + chunked), 200);
   EXPECT_EQ(status("\r\nGET http://localhost/health HTTP/1.1\r\nHost: localhost\r\n\r\n"), 200);
   Client client(server.address());
@@ -313,8 +314,9 @@ TEST(Reliability, H11NothingStopsTheServer) {
 TEST(Reliability, A1PathsAndHostsDoNotChangeWhoIsAsked) {
   TestServer server;
   server.gate.has_keys = true;
-  for (const char* target : {"/v1/models", "//v1/models", "/v1/../v1/models", "/v1/models/", "/./v1/models", "/%76%31/models", "/v1/models?x=/health", "/health/../v1/models",
-                             "/health%2f..%2fv1/models", "http://localhost/v1/models", "http://localhost/health/../v1/models", "/v1/models#/health", "/nothing"}) {
+  for (const char* target : {"/v1/models", "//v1/models", "/v1/../v1/models", "/v1/models/", "/./v1/models", "/%76%31/models", "/v1/models?x=/health",
+                             "/health/../v1/models", "/health%2f..%2fv1/models", "http://localhost/v1/models", "http://localhost/health/../v1/models",
+                             "/v1/models#/health", "/nothing"}) {
     for (const char* host : {"localhost", "127.0.0.1/health", "localhost/health?"}) {
       Client client(server.address());
       client.send(fmt::format("GET {} HTTP/1.1\r\nHost: {}\r\nX-Original-URL: /health\r\n\r\n", target, host));
@@ -367,7 +369,9 @@ TEST(Reliability, A4DnsRebindingAndForeignPages) {
     client.send(fmt::format("GET /v1/models HTTP/1.1\r\nHost: {}\r\n{}\r\n", host, origin.empty() ? "" : fmt::format("Origin: {}\r\n", origin)));
     return client.read_reply().status;
   };
-  for (const char* host : {"localhost", "localhost:8080", "127.0.0.1", "127.0.0.1:99", "LOCALHOST", "[::1]", "[::1]:1", "127.8.9.1"}) EXPECT_EQ(status(host, ""), 200) << host;
+  for (const char* host : {"localhost", "localhost:8080", "127.0.0.1", "127.0.0.1:99", "LOCALHOST", "[::1]", "[::1]:1", "127.8.9.1"}) {
+    EXPECT_EQ(status(host, ""), 200) << host;
+  }
   for (const char* host : {"evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "evil.example:8080", "1.2.3.4", "", "127.evil", "[::2]"}) {
     EXPECT_EQ(status(host, ""), 403) << host;
   }

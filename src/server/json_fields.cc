@@ -42,7 +42,8 @@ Refused scan(std::string_view text) {
       const size_t end = text.find_first_not_of("+-.0123456789eE", i);
       const size_t length = std::min(end, text.size()) - i;
       if (length > limits::kJsonNumberBytesMax) {
-        return bad_request("", fmt::format("the number at byte {} has {} characters, the limit is {}", i, length, limits::kJsonNumberBytesMax), "number_too_long");
+        return bad_request("", fmt::format("the number at byte {} has {} characters, the limit is {}", i, length, limits::kJsonNumberBytesMax),
+            "number_too_long");
       }
       i += length - 1;
     }
@@ -386,8 +387,8 @@ Refused FieldReader::finish() {
   for (const auto& [key, value] : object_.items()) {
     if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
     const std::string nearest = nearest_word(key, known_);
-    refuse(text::shown(key), fmt::format("unknown field '{}'{}", text::shown(path_of(key)), nearest.empty() ? "" : fmt::format("; did you mean '{}'?", nearest)),
-           "unknown_parameter");
+    const std::string hint = nearest.empty() ? "" : fmt::format("; did you mean '{}'?", nearest);
+    refuse(text::shown(key), fmt::format("unknown field '{}'{}", text::shown(path_of(key)), hint), "unknown_parameter");
     break;
   }
   return refused_;

@@ -153,7 +153,8 @@ std::vector<Route> openai_routes(const Api& api) {
 
 std::vector<Route> tool_routes(const Api& api) {
   return {
-      {.method = "POST", .pattern = "/tokenize", .handler = handler(api, tokenize), .summary = "Text or messages to token ids", .request_schema = kTokenizeSchema},
+      {.method = "POST", .pattern = "/tokenize", .handler = handler(api, tokenize), .summary = "Text or messages to token ids",
+          .request_schema = kTokenizeSchema},
       {.method = "POST", .pattern = "/detokenize", .handler = handler(api, detokenize), .summary = "Token ids to text", .request_schema = kDetokenizeSchema},
       {.method = "POST", .pattern = "/apply-template", .handler = handler(api, apply_template), .summary = "Messages to the prompt that the model reads",
        .request_schema = kChatSchema},

@@ -186,7 +186,8 @@ Refused read_content(const Json& content, const std::string& path, Conversation&
       continue;
     }
     if (type != "text") {
-      return bad_request(part.path_of("type"), fmt::format("{} is '{}': this model reads text only", part.path_of("type"), text::shown(type)), "unsupported_content");
+      return bad_request(part.path_of("type"), fmt::format("{} is '{}': this model reads text only", part.path_of("type"), text::shown(type)),
+          "unsupported_content");
     }
     part.require("text");
     part.text("text", limits::kBodyBytesMax, text);

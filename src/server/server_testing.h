@@ -96,7 +96,9 @@ class TestServer {
 
   const std::string& address() const { return http->addresses().at(0); }
   Reply get(std::string_view path, std::string_view headers = {}) const { return Client(address()).request("GET", path, {}, headers); }
-  Reply post(std::string_view path, std::string_view body, std::string_view headers = {}) const { return Client(address()).request("POST", path, body, headers); }
+  Reply post(std::string_view path, std::string_view body, std::string_view headers = {}) const {
+    return Client(address()).request("POST", path, body, headers);
+  }
   Reply chat(std::string_view body) const { return post("/v1/chat/completions", body); }
 
   text::Tokenizer tokenizer;
