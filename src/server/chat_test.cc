@@ -62,7 +62,9 @@ TEST(Chat, Stream) {
   for (size_t i = 0; i + 1 < events.size(); ++i) {
     const Json chunk = Json::parse(events[i]);
     EXPECT_EQ(chunk["object"], "chat.completion.chunk");
-    if (i == 0) EXPECT_EQ(chunk["choices"][0]["delta"]["role"], "assistant");
+    if (i == 0) {
+      EXPECT_EQ(chunk["choices"][0]["delta"]["role"], "assistant");
+    }
     if (!chunk["choices"].empty()) text += chunk["choices"][0]["delta"].value("content", "");
   }
   EXPECT_EQ(text, "Hey");

@@ -125,7 +125,7 @@ class ConstraintReader {
   void schema(const std::string& field, const Json& value) {
     // vLLM's guided_json may hold the schema as text.
     set(field, {.kind = text::ConstraintKind::kJsonSchema, .text = value.is_string() ? value.get<std::string>() : dumped(value),
-        .space = text::JsonSpace::kFlexible});
+        .space = text::JsonSpace::kSpaced});
   }
   void pattern(FieldReader& from, std::string_view name, text::ConstraintKind kind) {
     text::ConstraintSpec spec{.kind = kind};
@@ -157,7 +157,7 @@ void read_response_format(FieldReader& fields, ConstraintReader& constraint) {
     if (schema) {
       constraint.schema(format.path_of("schema"), *schema);
     } else {
-      constraint.set(format.path_of("type"), {.kind = text::ConstraintKind::kJsonObject, .space = text::JsonSpace::kFlexible});
+      constraint.set(format.path_of("type"), {.kind = text::ConstraintKind::kJsonObject, .space = text::JsonSpace::kSpaced});
     }
   } else if (type == 2) {
     format.require("json_schema");
@@ -196,7 +196,7 @@ void read_structured_outputs(FieldReader& fields, ConstraintReader& constraint) 
   constraint.pattern(outputs, "grammar", text::ConstraintKind::kGrammar);
   constraint.pattern(outputs, "structural_tag", text::ConstraintKind::kStructuralTags);
   if (outputs.boolean("json_object", json_object) && json_object) {
-    constraint.set(outputs.path_of("json_object"), {.kind = text::ConstraintKind::kJsonObject, .space = text::JsonSpace::kFlexible});
+    constraint.set(outputs.path_of("json_object"), {.kind = text::ConstraintKind::kJsonObject, .space = text::JsonSpace::kSpaced});
   }
   if (const Refused refused = outputs.finish()) fields.refuse(*refused);
 }

@@ -216,7 +216,9 @@ TEST(Http, OpenApiDescribesEveryRoute) {
   size_t routes = 0;
   for (const Route& route : server.router.routes()) {
     routes += route.access == Access::kAdmin ? 0 : 1;
-    if (!route.request_schema.empty()) EXPECT_TRUE(Json::accept(route.request_schema)) << route.pattern;
+    if (!route.request_schema.empty()) {
+      EXPECT_TRUE(Json::accept(route.request_schema)) << route.pattern;
+    }
   }
   EXPECT_EQ(operations, routes);
 }

@@ -288,13 +288,23 @@ Json context_of(const Api& api, const Conversation& conversation, const Json& me
 
 // Where each message's content begins, in tokens: found in the text in turn, then counted through the tokens' bytes. Nothing if they do not add up to
 // the text (tokenizers that normalise): then the engine does without.
-void find_messages(const Api& api, const Json& messages, Prompt& prompt, size_t prefix_tokens) {
+void find_messages(const Api& api, const Json& messages, const std::vector<text::RenderedSpan>& spans, Prompt& prompt, size_t prefix_tokens) {
+  // Only in what came from the messages: "sys" is no content in the template's "system".
+  const auto find_input = [&](const std::string& content, size_t from) {
+    size_t span = 0;
+    for (size_t found = prompt.text.find(content, from); found != std::string::npos; found = prompt.text.find(content, found + 1)) {
+      while (span < spans.size() && spans[span].end <= found) ++span;
+      if (span == spans.size()) break;
+      if (spans[span].origin == text::Origin::from_input) return found;
+    }
+    return std::string::npos;
+  };
   std::vector<size_t> starts;
   std::vector<bool> is_system;
   size_t from = 0;
   for (const Json& message : messages) {
     const std::string& content = message["content"].get_ref<const std::string&>();
-    const size_t found = content.empty() ? std::string::npos : prompt.text.find(content, from);
+    const size_t found = content.empty() ? std::string::npos : find_input(content, from);
     if (found == std::string::npos) continue;
     starts.push_back(found);
     is_system.push_back(message["role"] == "system");
@@ -356,7 +366,7 @@ Refused render_chat(const Api& api, const Conversation& conversation, Prompt& ou
   const std::vector<int32_t>& prefix = api.tokenizer().spec().prefix_ids;
   const bool added = out.tokens.size() >= prefix.size() && std::equal(prefix.begin(), prefix.end(), out.tokens.begin()) && !prefix.empty() &&
                      !out.text.starts_with(api.tokenizer().token_bytes(prefix[0]));
-  find_messages(api, messages, out, added ? prefix.size() : 0);
+  find_messages(api, messages, rendered->spans, out, added ? prefix.size() : 0);
   if (out.tokens.empty()) return bad_request("messages", "the prompt has no tokens");
   return {};
 }

@@ -33,6 +33,7 @@ class FakeBackend final : public Backend {
   engine::Submitted submit(engine::Request request, std::shared_ptr<engine::ResponseSink> sink) override;
   void cancel(engine::RequestId id) override;
   void drain() override { draining_ = true; }
+  void stop();  // ends what runs; its sinks are not called afterwards
   engine::EngineStatistics statistics() const override;
   const engine::EngineOptions& options() const override { return options_; }
   void with_store(const std::function<void(engine::StateStore&)>&) override {}

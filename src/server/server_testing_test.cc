@@ -40,13 +40,15 @@ FakeBackend::FakeBackend(const text::Tokenizer& tokenizer, engine::EngineOptions
   thread_ = std::thread([this] { run(); });
 }
 
-FakeBackend::~FakeBackend() {
+FakeBackend::~FakeBackend() { stop(); }
+
+void FakeBackend::stop() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
   }
   came_.notify_all();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
 engine::Submitted FakeBackend::submit(engine::Request request, std::shared_ptr<engine::ResponseSink> sink) {
@@ -167,6 +169,9 @@ TestServer::TestServer(Setup setup) : tokenizer(byte_tokenizer(setup.chat_templa
   http = std::move(*started);
 }
 
-TestServer::~TestServer() { http.reset(); }
+TestServer::~TestServer() {
+  http.reset();
+  backend.stop();  // before the routes' tables go
+}
 
 }  // namespace sluice::server::testing

@@ -166,7 +166,7 @@ inline Reply Client::read_reply(bool head_request) {
 inline Reply Client::request(std::string_view method, std::string_view path, std::string_view body, std::string_view more_headers) {
   std::string head = fmt::format("{} {} HTTP/1.1\r\nHost: {}\r\n{}", method, path, host_, more_headers);
   if (!body.empty() || method == "POST") head += fmt::format("Content-Type: application/json\r\nContent-Length: {}\r\n", body.size());
-  if (!send(head + "\r\n") || !send(body)) return read_reply();
+  send(head + "\r\n" + std::string(body));  // in one piece, or the body waits for the header's acknowledgement
   return read_reply(method == "HEAD");
 }
 
