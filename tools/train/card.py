@@ -2,7 +2,8 @@
 
   card.py --clean DIR --tokens DIR --runs MAIN/log.jsonl DECAY/log.jsonl --facts facts.json --out DIR
 
-facts.json holds what no file knows: bits per byte, task scores, samples, hours, hardware.
+facts.json holds what no file knows: bits per byte, task scores, samples, hours, hardware, and in `before`
+the million tokens that the weights of --start had seen.
 """
 
 import argparse
@@ -35,24 +36,25 @@ def read_log(paths: list[pathlib.Path]) -> list[dict]:
     return [steps[k] for k in sorted(steps)]
 
 
-def plot(log: list[dict], decay_from: int | None, path: pathlib.Path):
+def plot(log: list[dict], decay_from: int | None, before: float, path: pathlib.Path):
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    tokens = [x["tokens"] / 1e6 for x in log]
+    tokens = [before + x["tokens"] / 1e6 for x in log]
     losses = [x["loss"] for x in log]
     smooth = [sum(part) / len(part) for part in (losses[max(0, i - 10) : i + 11] for i in range(len(losses)))]
     figure, axis = plt.subplots(figsize=(7, 3.6), dpi=100)
     axis.plot(tokens, losses, color="#c8d4e3", linewidth=0.7)
     axis.plot(tokens, smooth, color="#1f4e79", linewidth=1.6)
     if decay_from:
-        axis.axvline(decay_from / 1e6, color="#888888", linestyle="--", linewidth=1)
-        axis.text(decay_from / 1e6, axis.get_ylim()[1] * 0.96, " decay, half of it conversations", fontsize=8, va="top")
+        at = before + decay_from / 1e6
+        axis.axvline(at, color="#888888", linestyle="--", linewidth=1)
+        axis.text(at, max(smooth), " decay, with conversations", fontsize=8, va="top")
     axis.set_xlabel("million tokens")
     axis.set_ylabel("training loss, nats a token")
-    axis.set_ylim(min(smooth) - 0.4, 7)
+    axis.set_ylim(min(smooth) - 0.4, max(smooth) + 0.4)
     axis.grid(alpha=0.3)
     figure.tight_layout()
     figure.savefig(path)
@@ -77,11 +79,12 @@ def main():
     counts = json.loads((args.tokens / "tokens.json").read_text())
     log = read_log(args.runs)
     decay_from = json.loads(args.runs[-1].read_text().splitlines()[0])["tokens"] if len(args.runs) > 1 else None
-    plot(log, decay_from, args.out / "loss.png")
+    before = facts.get("before", 0.0)
+    plot(log, decay_from, before, args.out / "loss.png")
     model = args.out / "sluice-jamba.gguf"
     fields = facts | {
         "sources": sources(manifest),
-        "trained": f"{log[-1]['tokens'] / 1e6:.1f}",
+        "trained": f"{before + log[-1]['tokens'] / 1e6:.1f}",
         "steps": len(log),
         "unique": f"{sum(counts['tokens'].values()) / 1e6:.1f}",
         "mb": f"{model.stat().st_size / 1e6:.1f}",

@@ -1,4 +1,4 @@
-"""Scores of the second stage: mended sentences (exact match, GLEU) and answers (token F1), greedy.
+"""Scores of the second stage, greedy: mended sentences (exact match, GLEU), answers (token F1), JSON records.
 
   evaluate_tasks.py --model FILE --tokens DIR --clean DIR [--count N]
 
@@ -109,6 +109,22 @@ def answers(params, shape, sp, folder, count) -> dict:
     return {"count": len(asked), "f1": score(got), "f1_sentence": score(base), "first": shown}
 
 
+def records(params, shape, sp, count) -> dict:
+    """Fresh sentences of the kinds of tasks.record: shares of valid JSON, of the right keys, of all right."""
+    rng = random.Random(1000)
+    made = [tasks.record(rng) for _ in range(count)]
+    valid = keys = exact = 0
+    for (_, fields), text in zip(made, respond(params, shape, sp, [tasks.RECORD[0].format(s) for s, _ in made], 60)):
+        try:
+            got = json.loads(text)
+        except ValueError:
+            continue
+        valid += 1
+        keys += isinstance(got, dict) and list(got) == list(fields)
+        exact += got == fields
+    return {"count": count, **{k: round(v / count, 4) for k, v in (("valid", valid), ("keys", keys), ("exact", exact))}}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", type=pathlib.Path, required=True)
@@ -122,6 +138,7 @@ def main():
     report = {
         "mend": mend(params, shape, sp, args.tokens, args.count),
         "answers": answers(params, shape, sp, args.clean, args.count),
+        "records": records(params, shape, sp, args.count),
     }
     print(json.dumps(report, indent=1))
 

@@ -18,6 +18,7 @@ constexpr int W = 8;
 #endif
 constexpr int N = 16;      // state size
 constexpr int CHUNK = 16;  // steps between saved states
+constexpr int MAX_DRAWS = 32;
 constexpr float LOG2E = 1.4426950408889634f;
 
 typedef float vf __attribute__((vector_size(W * 4)));
@@ -374,10 +375,12 @@ static void swiglu_backward(int64_t rows, int F, const E* x, const E* dy, E* dx)
     }
 }
 
-// Cross-entropy: logits (rows, V) become their gradient times `factor`; loss: (rows); target < 0: no
-// loss and no gradient.
+// Cross-entropy: logits (rows, V) become their gradient times `factor`; loss: (rows), of the targets
+// alone; target < 0: no loss and no gradient. The gradient is that of a distribution which gives 1 - share
+// to the target and share / draws to each of soft: (rows, draws).
 template <class E>
-static void cross_entropy(int64_t rows, int V, E* logits, const int64_t* target, float factor, float* loss) {
+static void cross_entropy(int64_t rows, int V, E* logits, const int64_t* target, const int64_t* soft, int draws,
+                          float share, float factor, float* loss) {
 #pragma omp parallel for schedule(static)
   for (int64_t r = 0; r < rows; r++) {
     E* x = logits + r * V;
@@ -398,9 +401,19 @@ static void cross_entropy(int64_t rows, int V, E* logits, const int64_t* target,
     for (int k = 0; k < V; k += W) total += exp2v((load(x + k) - peak) * LOG2E);
     const float all = sum(total), f = factor / all;
     loss[r] = std::log(all) + peak - hit;
-    const float own = std::exp(hit - peak) * f - factor;
+    float weight[MAX_DRAWS + 1], value[MAX_DRAWS + 1];  // one entry a distinct token, the target first
+    int64_t token[MAX_DRAWS + 1] = {target[r]};
+    int count = 1;
+    weight[0] = draws ? 1.0f - share : 1.0f;
+    for (int k = 0; k < draws; k++) {
+      int at = 0;
+      while (at < count && token[at] != soft[r * draws + k]) at++;
+      if (at == count) token[count] = soft[r * draws + k], weight[count++] = 0;
+      weight[at] += share / draws;
+    }
+    for (int i = 0; i < count; i++) value[i] = std::exp(get(x + token[i]) - peak) * f - factor * weight[i];
     for (int k = 0; k < V; k += W) store(x + k, exp2v((load(x + k) - peak) * LOG2E) * f);
-    put(x + target[r], own);
+    for (int i = 0; i < count; i++) put(x + token[i], value[i]);
   }
 }
 
@@ -437,8 +450,9 @@ static void cross_entropy(int64_t rows, int V, E* logits, const int64_t* target,
   EXPORT void swiglu_backward_##NAME(int64_t rows, int F, const E* x, const E* dy, E* dx) {                            \
     swiglu_backward(rows, F, x, dy, dx);                                                                               \
   }                                                                                                                    \
-  EXPORT void cross_entropy_##NAME(int64_t rows, int V, E* logits, const int64_t* target, float factor, float* loss) { \
-    cross_entropy(rows, V, logits, target, factor, loss);                                                              \
+  EXPORT void cross_entropy_##NAME(int64_t rows, int V, E* logits, const int64_t* target, const int64_t* soft,         \
+                                   int draws, float share, float factor, float* loss) {                                \
+    cross_entropy(rows, V, logits, target, soft, draws, share, factor, loss);                                          \
   }
 
 BOTH(float, f32)

@@ -261,7 +261,7 @@ class _CrossEntropy(torch.autograd.Function):
     """Mean over the rows with target >= 0; the logits are overwritten by their gradient."""
 
     @staticmethod
-    def forward(ctx, logits, target):
+    def forward(ctx, logits, target, soft, share):
         rows, count = logits.shape[0], int((target >= 0).sum())
         loss = torch.empty(rows)
         call(
@@ -270,6 +270,9 @@ class _CrossEntropy(torch.autograd.Function):
             logits.shape[1],
             logits,
             target,
+            soft if soft is not None else ctypes.c_void_p(None),
+            soft.shape[1] if soft is not None else 0,
+            float(share),
             1.0 / max(count, 1),
             loss,
         )
@@ -279,11 +282,21 @@ class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         (logits,) = ctx.saved_tensors
-        return (logits if float(grad) == 1.0 else logits * grad), None
+        return (logits if float(grad) == 1.0 else logits * grad), None, None, None
 
 
-def cross_entropy(logits, target):
-    """logits: (rows, V), destroyed on the CPU; target: (rows) int64, negative = not counted."""
+def cross_entropy(logits, target, soft=None, share=0.0):
+    """logits: (rows, V), destroyed on the CPU; target: (rows) int64, negative = not counted.
+
+    soft: (rows, draws) int64 tokens that get `share` of the target's weight together. The value is
+    that of the targets alone on the CPU, of the mixture elsewhere; the gradient is the mixture's.
+    """
     if on_cpu(logits) and logits.requires_grad:
-        return _CrossEntropy.apply(logits, target)
-    return F.cross_entropy(logits.float(), target.clamp(min=-1), ignore_index=-1)
+        return _CrossEntropy.apply(logits, target, soft, share)
+    plain = F.cross_entropy(logits.float(), target.clamp(min=-1), ignore_index=-1)
+    if soft is None:
+        return plain
+    counted = target >= 0
+    drawn = -torch.log_softmax(logits.float(), -1).gather(-1, soft).mean(-1)
+    mean = (drawn * counted).sum() / counted.sum().clamp(min=1)
+    return (1 - share) * plain + share * mean

@@ -10,9 +10,11 @@ import numpy as np
 import corrupt
 import data
 import evaluate_tasks
+import fluency
 import kneser_ney
 import prepare
 import tasks
+import teacher
 
 
 class FakeProcessor:
@@ -63,6 +65,28 @@ class Data(unittest.TestCase):
         long = "The cat, which was very old, slept by the fire, and nobody came near it."
         self.assertEqual(corrupt.shorten(long), "The cat slept by the fire.")
 
+    def test_repeated_4grams(self):
+        self.assertEqual(fluency.repeated(["one two three four five six"]), 0.0)
+        self.assertEqual(fluency.repeated(["a b c d a b c d", "a b c d"]), 1 / 6)
+
+    def test_openings_start_paragraphs_and_repeat(self):
+        class Pieces:
+            def piece_to_id(self, piece):
+                return 7
+
+            def decode(self, ids):
+                return " ".join(map(str, ids))
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder)
+            for i in range(3):
+                np.save(path / f"heldout-{i}.npy", np.arange(2000 + i, dtype=np.uint16) % 50)
+            found = [list(fluency.openings(path, Pieces(), 9, seed=1)) for _ in "ab"]
+        self.assertEqual(found[0], found[1])
+        for opening, human in found[0]:
+            self.assertTrue(opening.startswith("8 9 10 "))
+            self.assertEqual((opening + " " + human).count(" "), fluency.OPENING + fluency.LENGTH - 1)
+
     def test_gleu(self):
         wrong, right = "She were at home all the day .", "She was at home all the day ."
         self.assertEqual(evaluate_tasks.gleu([(wrong, right, right)]), 1.0)
@@ -82,6 +106,33 @@ class Data(unittest.TestCase):
                 part = keys % vocab**n
                 p = level.mix(part, part // vocab, p)
             self.assertAlmostEqual(p.sum(), 1.0, places=9)
+
+    def test_teacher_draws_from_the_n_gram(self):
+        vocab = 2000
+        ids = np.random.default_rng(0).zipf(1.2, 20000) % vocab
+        levels = kneser_ney.train(ids.astype(np.int64), vocab, 3)
+        rows = np.tile(np.array([3, 1, 2, 5]), (3000, 1))
+        drawn = teacher.Sampler(levels, vocab).draw(rows, 4, np.random.default_rng(1))
+        for at, context in enumerate(([3], [3, 1], [1, 2])):
+            p = np.full(vocab, 1 / vocab)
+            for n, level in list(enumerate(levels, 1))[: len(context) + 1]:
+                keys = np.arange(vocab)
+                for i, token in enumerate(context[len(context) - n + 1 :]):
+                    keys += token * vocab ** (n - 1 - i)
+                p = level.mix(keys, keys // vocab, p)
+            share = np.bincount(drawn[:, at].ravel(), minlength=vocab) / drawn[:, at].size
+            self.assertLess(np.abs(share - p).max(), 0.02)
+
+    def test_soft_rows_go_with_their_windows(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder)
+            np.arange(5000, dtype=np.uint16).tofile(path / "books.bin")
+            plain = data.Windows(path, {"books": 1.0}, 64, seed=1)
+            firsts = [plain.start("books", i) for i in range(3)]
+            np.save(path / "soft-books.npy", np.array(firsts, np.uint16)[:, None, None] + np.zeros((3, 64, 2), np.uint16))
+            tokens, targets, soft = data.Windows(path, {"books": 1.0}, 64, seed=1, soft=True).draw(0, 4)
+            self.assertEqual(tokens[:, 0].tolist()[:3], soft[:3, 0, 0].tolist())
+            self.assertTrue((soft[3] == targets[3][:, None]).all())
 
 
 if __name__ == "__main__":

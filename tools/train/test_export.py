@@ -12,6 +12,7 @@ import decode
 import export
 import gguf_file
 import model
+import train
 
 TINY = dict(
     vocab=320,
@@ -77,6 +78,30 @@ class Export(unittest.TestCase):
                 torch.testing.assert_close(back[name], tensor)
             else:
                 self.assertTrue(torch.equal(back[name], tensor), name)
+
+    def test_weights_for_another_tokenizer_go_by_piece(self):
+        path = self.path / "w.gguf"
+        export.write_gguf(path, self.shape, self.params, self.path / "t.model", q8=False)
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(["the sea and a cat", "the dog sat on the sofa"] * 50),
+            model_prefix=str(self.path / "u"),
+            vocab_size=310,
+            model_type="bpe",
+            byte_fallback=True,
+            hard_vocab_limit=False,
+            minloglevel=2,
+        )
+        old, new = (sentencepiece.SentencePieceProcessor(model_file=str(self.path / f"{n}.model")) for n in "tu")
+        weights = train.gguf_weights(path, self.path / "u.model")
+        rows, was = weights["model.embed_tokens.weight"], self.params["model.embed_tokens.weight"]
+        pieces = [[sp.id_to_piece(i) for i in range(sp.get_piece_size())] for sp in (old, new)]
+        fresh = [p for p in pieces[1] if p not in pieces[0]]
+        self.assertTrue(fresh)
+        for i, piece in enumerate(pieces[1]):
+            if piece in pieces[0]:
+                self.assertTrue(torch.equal(rows[i], was[pieces[0].index(piece)]), piece)
+        self.assertEqual(len(rows), len(pieces[1]))
+        self.assertTrue(torch.equal(weights["model.layers.0.mamba.D"], self.params["model.layers.0.mamba.D"]))
 
     def test_q8_0_logits_stay_close(self):
         path = self.path / "q.gguf"

@@ -107,6 +107,20 @@ class Gradients(unittest.TestCase):
         self.assertAlmostEqual(got.item(), wanted.item(), places=5)
         self.assertLess((got_grad.double() - wanted_grad).abs().max().item(), 1e-7)
 
+    def test_soft_targets(self):
+        target, soft, share = torch.randint(0, 64, (11,)), torch.randint(0, 64, (11, 8)), 0.6
+        target[3], soft[1, 0], soft[2] = -1, target[1], 5
+        x = leaf(11, 64, scale=3.0)
+        logp = torch.log_softmax(x, -1)
+        rows = (1 - share) * logp.gather(1, target.clamp(min=0)[:, None])[:, 0] + share * logp.gather(1, soft).mean(1)
+        (wanted_grad,) = torch.autograd.grad(-(rows * (target >= 0)).sum() / 10, x)
+        single = x.detach().float().requires_grad_()
+        got = kernels.cross_entropy(single * 1.0, target, soft, share)
+        (got_grad,) = torch.autograd.grad(got, single)
+        plain = F.cross_entropy(x, target, ignore_index=-1)
+        self.assertAlmostEqual(got.item(), plain.item(), places=5)
+        self.assertLess((got_grad.double() - wanted_grad).abs().max().item(), 1e-7)
+
 
 if __name__ == "__main__":
     unittest.main()

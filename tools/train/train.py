@@ -81,6 +81,11 @@ class State:
             view.copy_(model.initial(name, self.shapes[name], shape, rng))
         self.half.copy_(self.master)
 
+    def start(self, weights: dict[str, torch.Tensor]):
+        for name, view in views(self.master, self.shapes).items():
+            view.copy_(weights[name])
+        self.half.copy_(self.master)
+
     def load(self, checkpoint: dict):
         assert checkpoint["names"] == list(self.shapes), "checkpoint of another shape"
         self.master.copy_(checkpoint["master"])
@@ -110,6 +115,28 @@ def leaves(state: State, dtype) -> dict[str, torch.Tensor]:
     master, half = views(state.master, state.shapes), views(state.half, state.shapes)
     chosen = {n: half[n] if model.is_matrix(n) and dtype == torch.bfloat16 else master[n] for n in state.shapes}
     return {n: x.detach().requires_grad_() for n, x in chosen.items()}
+
+
+def gguf_weights(path: pathlib.Path, tokenizer: pathlib.Path) -> dict[str, torch.Tensor]:
+    """Weights of one of our GGUF files; embedding rows go by piece, for the tokenizer may be another.
+
+    A piece that the file does not know starts as the mean of the longest pieces it falls into.
+    """
+    import evaluate  # evaluate.py and export.py stand on this file
+    import gguf_file
+    import tokenizer as tokens
+
+    weights, known = evaluate.load(path)[1], gguf_file.read(path)[0]["tokenizer.ggml.tokens"]
+    known = {piece: i for i, piece in enumerate(known)}
+    sp, rows = tokens.load(tokenizer), []
+    for piece in (sp.id_to_piece(i) for i in range(sp.get_piece_size())):
+        parts, at = [], 0
+        while at < len(piece):
+            end = next((e for e in range(len(piece), at, -1) if piece[at:e] in known), at + 1)
+            parts.append(known.get(piece[at:end], 0))
+            at = end
+        rows.append(weights["model.embed_tokens.weight"][parts].mean(0))
+    return weights | {"model.embed_tokens.weight": torch.stack(rows)}
 
 
 def start_decay(args, progress: dict) -> dict | None:
@@ -151,7 +178,7 @@ def work(rank: int, config: dict, args, state: State, barrier, progress: dict):
     grads = [views(row, state.shapes) for row in state.grads]
     optimizer = optim.Optimizer(own, master, momentum, variance, train["weight_decay"], train["newton_schulz"], dtype)
     mix = config["decay_mix" if args.decay else "mix"]
-    windows = data.Windows(args.tokens, mix, train["window"], config["seed"] + bool(args.decay))
+    windows = data.Windows(args.tokens, mix, train["window"], config["seed"], train["soft"] > 0)
     windows.counters.update({k: v for k, v in progress["counters"].items() if k in windows.counters})
     decay = start_decay(args, progress)
     log = open(args.out / "log.jsonl", "a") if rank == 0 else None
@@ -163,10 +190,12 @@ def work(rank: int, config: dict, args, state: State, barrier, progress: dict):
         rate = float(state.meters[0, 2])  # the clock of rank 0 decides
         if (args.steps and step >= args.steps) or rate <= 0:
             break
-        tokens, targets = windows.draw(step, train["batch"])
+        tokens, targets, soft = windows.draw(step, train["batch"])
         mine = slice(rank * per, (rank + 1) * per)
+        drawn = None if soft is None else soft[mine].to(device)
+        share = train["soft"] * min(1.0, rate / train["rate"]) if decay else train["soft"]
         total, plain, loads = model.loss(
-            params, tokens[mine].to(device), targets[mine].to(device), shape, dtype, train["balance"]
+            params, tokens[mine].to(device), targets[mine].to(device), shape, dtype, train["balance"], drawn, share
         )
         total.backward()
         for name, leaf in params.items():
@@ -206,6 +235,7 @@ def main():
     parser.add_argument("--tokens", type=pathlib.Path, required=True, help="folder of tokenizer.py")
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--branch", type=pathlib.Path, help="start from this checkpoint, not OUT/last.pt")
+    parser.add_argument("--start", type=pathlib.Path, help="weights of step 0: one of our GGUF files, moments empty")
     parser.add_argument("--steps", type=int, default=0, help="stop at this step (0: go on)")
     parser.add_argument("--decay-steps", type=int, default=0)
     parser.add_argument("--decay-minutes", type=float, default=0)
@@ -219,6 +249,9 @@ def main():
     progress = {"step": 0, "tokens": 0, "counters": {}}
     last = args.out / "last.pt"
     source = last if last.exists() else args.branch
+    if not source and args.start:
+        state.start(gguf_weights(args.start, args.tokens / "tokenizer.model"))
+        print(f"weights of {args.start}")
     if source:
         checkpoint = torch.load(source, weights_only=True, map_location="cpu")
         state.load(checkpoint)
