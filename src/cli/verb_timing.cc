@@ -6,7 +6,9 @@
 
 #include "cli/output.h"
 #include "cli/timing_figures.h"
+#include "cli/timing_model.h"
 #include "cli/verbs.h"
+#include "lpu/chip.h"
 #include "platform/clock.h"
 #include "platform/cpu.h"
 #include "platform/file.h"
@@ -35,6 +37,14 @@ Status write_text(const std::string& path, const std::string& text) {
   SLUICE_TRY(platform::AtomicFile file, platform::AtomicFile::create(path));
   SLUICE_TRY_VOID(file.write(text));
   return file.commit();
+}
+
+std::string chip_file_of(Isa isa, uint32_t threads, const Limits& limits) {
+  return lpu::roofline_file({.name = fmt::format("{}, {}, {} threads", platform::cpu().brand, name(isa), threads),
+                             .int8_ops_per_s = limits.int8.wall,
+                             .float_ops_per_s = limits.fma.wall,
+                             .read_bytes_per_s = limits.bytes.wall,
+                             .memory_bytes = static_cast<double>(platform::available_memory_bytes())});
 }
 
 Status check(const BenchOptions& options) {
@@ -78,6 +88,14 @@ Status bench_threads(const BenchOptions& options, uint32_t threads, LimitMeter& 
     for (const uint64_t depth : options.depth) SLUICE_TRY_VOID(add_profile(bench.profile_decode(depth)));
   }
 
+  if (options.time_model) {
+    SLUICE_TRY(const std::vector<PredictedTime> times, predict_times(model, options.prefill.empty() ? 128 : options.prefill[0], options.repeats));
+    for (const PredictedTime& time : times) {
+      if (text) print(time);
+      out["time_model"].push_back(json_of(time));
+    }
+  }
+
   // The meter's memory is resident in whole.
   const uint64_t resident = platform::process_memory().resident_bytes - std::min(platform::process_memory().resident_bytes, LimitMeter::kReadBytes);
   std::error_code no_file;
@@ -102,6 +120,7 @@ Status bench_all(BenchOptions options, ordered_json& out) {
     const Limits limits = meter->measure();
     out["limits"].push_back(json_of_limits(count, limits));
     if (!options.model.json) print_limits(count, limits);
+    if (!options.chip_file.empty()) SLUICE_TRY_VOID(write_text(options.chip_file, chip_file_of(isa, count, limits)));
     if (!options.limits_only) SLUICE_TRY_VOID(bench_threads(options, count, *meter, out, tables));
   }
   if (options.svg.empty()) return {};

@@ -107,13 +107,15 @@ void add_bench(CLI::App& app, BenchOptions& o) {
   app.add_flag("--limits", o.limits_only, "Only measure the machine");
   app.add_flag("--profile", o.profile, "Also where the time goes, op by op: the last prompt length, every depth");
   app.add_option("--svg", o.svg, "Draw the profile: share of the limit and of the time, by op");
+  app.add_flag("--time-model", o.time_model, "Also the time predicted from the program and rates measured on other programs (one thread, CPU time)");
+  app.add_option("--chip-file", o.chip_file, "Write the measured limits as a chip file for `sluice lpu`");
   app.add_option("--peer", o.peer, "A llama-bench program to run by turns on the same file");
   app.add_option("--peer-batched", o.peer_batched, "A llama-batched-bench program, beside --sequences");
   app.add_option("--peer-arg", o.peer_arguments, "More arguments of the peer's, for example --peer-arg=-rtr --peer-arg=1");
 }
 
 void add_lpu(CLI::App& app, LpuOptions& o) {
-  app.add_option("model", o.model, "GGUF file, Hugging Face folder or a config.json alone")->required();
+  app.add_option("model", o.models, "GGUF file, Hugging Face folder or a config.json alone; several are compared")->required();
   app.add_option("--chip", o.chips, "Chip file (lpu/chips/*.json); several, separated by commas, are compared")->delimiter(',')->required();
   app.add_option("--chips", o.count, "How many chips, or auto: as few as hold it")->capture_default_str();
   app.add_option("--context", o.context, "Tokens of context a user")->capture_default_str()->check(CLI::Range(uint64_t{1}, limits::kContextTokensMax));
@@ -121,6 +123,7 @@ void add_lpu(CLI::App& app, LpuOptions& o) {
   app.add_option("--bits", o.bits, "Bits of a matrix weight")->capture_default_str()->check(CLI::IsMember({8, 16}));
   app.add_option("--split", o.split_max, "Chips that may share a layer (default: no limit)")->check(CLI::PositiveNumber);
   app.add_option("--stages", o.stages, "Stages of the pipeline (default: searched)")->check(CLI::PositiveNumber);
+  app.add_flag("--exact", o.exact, "32-bit numbers, and only splits that keep the order of every sum as the CPU has it");
   add_json(app, o.json);
 }
 
@@ -292,6 +295,8 @@ int main_with(int argc, const char* const* argv) {
   });
   CLI::App* lpu_simulate = lpu_app->add_subcommand("simulate", "Schedule one decode step in cycles: latency, rates, energy");
   add_lpu(*lpu_simulate, lpu_options);
+  lpu_simulate->add_option("--values", lpu_options.values, "Compute this many tokens on the chips and on the CPU instead, and compare the logits' bits")
+      ->check(CLI::Range(1, 100'000));
   lpu_simulate->add_option("--csv", lpu_options.csv, "Write the schedule, a line a slot");
   lpu_simulate->add_option("--trace", lpu_options.trace, "Write Chrome trace-event JSON (opens in Perfetto)");
   lpu_simulate->add_option("--svg", lpu_options.svg, "Write the units over time");

@@ -107,6 +107,8 @@ struct BenchOptions {
   bool limits_only = false;
   bool profile = false;
   std::string svg;                        // chart of the profile
+  bool time_model = false;
+  std::string chip_file;                  // roofline file of this machine, to write
   std::string peer, peer_batched;         // programs: llama-bench, llama-batched-bench
   std::vector<std::string> peer_arguments;
 };

@@ -15,7 +15,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::string_view kGrades = "PNSCIR";
+constexpr std::string_view kGrades = "PNSCIRM";
 
 // The {value, grade, source} of a field, its provenance noted.
 Result<json> graded(const json& file, std::string_view field, Chip& chip) {
@@ -54,6 +54,26 @@ Status read_reach(const json& file, Chip& chip) {
   return {};
 }
 
+// Optional: "published": [{"model", "params", "chips", "tokens_per_s_user", "grade", "source"}].
+Status read_published(const json& file, Chip& chip) {
+  const auto it = file.find("published");
+  if (it == file.end()) return {};
+  if (!it->is_array()) return Error{"chip file: published must be a list"};
+  for (const json& entry : *it) {
+    const auto field = [&](const char* key) { return entry.is_object() && entry.contains(key) ? entry[key] : json(); };
+    const auto text = [&](const char* key) { return field(key).is_string() ? field(key).get<std::string>() : std::string(); };
+    const auto value = [&](const char* key) { return field(key).is_number() ? field(key).get<double>() : 0.0; };
+    Published p{text("model"), static_cast<uint64_t>(value("params")), static_cast<uint64_t>(value("chips")), value("tokens_per_s_user"), text("grade"),
+                text("source")};
+    const bool graded = p.grade.size() == 1 && kGrades.find(p.grade[0]) != std::string_view::npos;
+    if (p.model.empty() || p.params == 0 || p.chips == 0 || !(p.tokens_per_s_user > 0) || !graded || p.source.empty() || entry.size() != 6) {
+      return Error{fmt::format("chip file: published entry '{}' needs model, params, chips, tokens_per_s_user, grade and source, and nothing else", p.model)};
+    }
+    chip.published.push_back(std::move(p));
+  }
+  return {};
+}
+
 }  // namespace
 
 uint64_t Chip::hop_cycles() const { return static_cast<uint64_t>(std::llround(hop_s * clock_hz)); }
@@ -80,9 +100,35 @@ Result<Chip> parse_chip(std::string_view text) {
   SLUICE_LPU_CHIP_NUMBERS(X)
 #undef X
   SLUICE_TRY_VOID(read_reach(file, chip));
-  const size_t known = chip.provenance.size() + 2;
+  SLUICE_TRY_VOID(read_published(file, chip));
+  const size_t known = chip.provenance.size() + 2 + file.contains("published");
   if (file.size() != known) return Error{fmt::format("chip file: {} fields, {} are known: a misspelt one would be ignored", file.size(), known)};
   return chip;
+}
+
+std::string roofline_file(const MeasuredMachine& m) {
+  constexpr const char *kMeasured = "sluice bench --limits, by the wall, this machine and number of threads", *kUnused = "one machine of no stages: not used";
+  nlohmann::ordered_json out = {{"name", m.name}, {"kind", "roofline"}};
+  const auto put = [&](const char* field, const nlohmann::ordered_json& value, const char* grade, const char* source) {
+    out[field] = {{"value", value}, {"grade", grade}, {"source", source}};
+  };
+#define X(field, low, high) put(#field, std::max<double>(low, 1), "I", kUnused);
+  SLUICE_LPU_CHIP_NUMBERS(X)
+#undef X
+  put("clock_hz", 1e9, "I", "a time base");
+  put("sram_bytes", m.memory_bytes, "M", "memory that a process may have now");
+  put("sram_bytes_per_s", m.read_bytes_per_s, "M", kMeasured);
+  put("feed_bytes_per_s", m.read_bytes_per_s, "M", kMeasured);
+  put("ops_8bit_per_s", m.int8_ops_per_s, "M", kMeasured);
+  put("ops_16bit_per_s", m.float_ops_per_s, "M", "as above, 32-bit multiply-adds: 16-bit weights are widened");
+  put("fill_cycles", 1000, "I", "a microsecond an op for the threads to meet");
+  put("idle_w", 0, "I", "not measured: put a meter's reading here");
+  put("pj_per_mac", 0, "I", "not measured");
+  put("pj_per_sram_byte", 0, "I", "not measured");
+  put("hop_s", 0, "I", kUnused);
+  put("host_s", 0, "I", kUnused);
+  put("reach", {{1, 1}}, "I", kUnused);
+  return out.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
 Result<Chip> read_chip(const std::string& path) {

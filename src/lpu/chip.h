@@ -45,8 +45,17 @@ struct Reach {
 struct Provenance {
   std::string field;
   std::string value;
-  std::string grade;   // P page read, N notes, S press, C computed, I inference or assumption, R recalled
+  std::string grade;   // P page read, N notes, S press, C computed, I inference or assumption, R recalled, M measured here
   std::string source;
+};
+
+// A speed that was published of this machine: the error column of a comparison.
+struct Published {
+  std::string model;
+  uint64_t params = 0;  // of the model, by which it is recognised
+  uint64_t chips = 0;
+  double tokens_per_s_user = 0;
+  std::string grade, source;
 };
 
 struct Chip {
@@ -57,6 +66,7 @@ struct Chip {
 #undef X
   std::vector<Reach> reach;
   std::vector<Provenance> provenance;
+  std::vector<Published> published;
 
   double ops_per_s(int bits) const { return bits <= 8 ? ops_8bit_per_s : ops_16bit_per_s; }
   double tile_k(int bits) const { return bits <= 8 ? tile_k_8bit : tile_k_16bit; }
@@ -66,6 +76,13 @@ struct Chip {
   uint64_t hops(uint64_t chips) const;  // between the two that are furthest apart in a group of so many
   double vector_cycles() const { return vector_bytes * clock_hz / link_bytes_per_s; }  // a vector on a link
 };
+
+// A roofline file of a machine that was measured (`sluice bench --limits --chip-file`); what was not measured is graded as an assumption.
+struct MeasuredMachine {
+  std::string name;
+  double int8_ops_per_s = 0, float_ops_per_s = 0, read_bytes_per_s = 0, memory_bytes = 0;
+};
+std::string roofline_file(const MeasuredMachine& machine);
 
 Result<Chip> parse_chip(std::string_view text);
 Result<Chip> read_chip(const std::string& path);

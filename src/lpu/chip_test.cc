@@ -52,6 +52,46 @@ TEST(ChipFile, ErrorsNameTheField) {
   for (const char* text : {"", "[]", "{", "{\"name\": 3}"}) EXPECT_FALSE(parse_chip(text).ok());
 }
 
+TEST(ChipFile, AMeasuredMachineIsARoofline) {
+  const Result<Chip> chip = parse_chip(roofline_file({"a \"machine\"", 2e12, 3e11, 4e10, 5e9}));
+  ASSERT_TRUE(chip.ok()) << chip.error().message;
+  EXPECT_TRUE(chip->roofline);
+  EXPECT_EQ(chip->name, "a \"machine\"");
+  EXPECT_EQ(chip->ops_8bit_per_s, 2e12);
+  EXPECT_EQ(chip->ops_16bit_per_s, 3e11);
+  EXPECT_EQ(chip->feed_bytes_per_s, 4e10);
+  EXPECT_EQ(chip->sram_bytes, 5e9);
+  const Workload work = small_encoder(2);
+  const Report report = roofline_report(work, *chip, 0);
+  EXPECT_EQ(report.chips, 1u);
+  EXPECT_GE(report.latency_s, report.roofline_s);
+}
+
+TEST(ChipFile, PublishedSpeedsGiveTheErrorOfAPrediction) {
+  Chip chip = chip_of("h100");
+  ASSERT_FALSE(chip.published.empty());
+  Workload work = small_encoder(2);
+  work.params_total = chip.published[0].params;
+  const Report same = roofline_report(work, chip, chip.published[0].chips);
+  EXPECT_EQ(same.published_tokens_per_s, chip.published[0].tokens_per_s_user);
+  EXPECT_NEAR(same.error(), same.user_tokens_per_s / chip.published[0].tokens_per_s_user - 1, 1e-12);
+  EXPECT_EQ(roofline_report(work, chip, chip.published[0].chips + 1).published_tokens_per_s, 0);
+  work.params_total *= 2;
+  EXPECT_EQ(roofline_report(work, chip, chip.published[0].chips).published_tokens_per_s, 0);
+}
+
+TEST(LongestContext, IsTheLastThatFits) {
+  for (const uint64_t most : {0u, 1023u, 1024u, 5000u, 262144u, 300000u}) {
+    uint64_t asked = 0;
+    const uint64_t found = longest_context(262144, [&](uint64_t context) {
+      ++asked;
+      return context <= most;
+    });
+    EXPECT_EQ(found, std::min<uint64_t>(most, 262144) / 1024 * 1024);
+    EXPECT_LE(asked, 20u);
+  }
+}
+
 TEST(Export, EverySlotIsInEveryForm) {
   const Chip chip = chip_of("lpu-v1");
   const Workload work = small_encoder(2);
@@ -64,8 +104,12 @@ TEST(Export, EverySlotIsInEveryForm) {
   EXPECT_NE(svg.find("<rect"), std::string::npos);
   const std::string html = to_html(std::span(&report, 1), &*s, work, chip);
   EXPECT_NE(html.find("ISCA 2022"), std::string::npos);
-  EXPECT_EQ(html.find("src="), std::string::npos);  // one file
-  EXPECT_NE(to_json(std::span(&report, 1)).find("\"joules_per_token\""), std::string::npos);
+  for (const char* fetched : {"src=", "href=", "url(", "@import", "<script"}) EXPECT_EQ(html.find(fetched), std::string::npos) << fetched;  // one file
+  const std::string json = to_json(std::span(&report, 1));
+  for (const char* field : {"latency_s", "tokens_per_s_user", "tokens_per_s_total", "chips", "weights", "kv", "state", "activations", "longest_context",
+                            "joules_per_token", "idle_joules_per_token", "in_flight", "users", "matrix", "vector", "link", "roofline_s"}) {
+    EXPECT_NE(json.find("\"" + std::string(field) + "\""), std::string::npos) << field;
+  }
 }
 
 }  // namespace

@@ -38,19 +38,28 @@ std::string to_json(std::span<const Report> reports) {
                    {"tokens_per_s_total", r.total_tokens_per_s}, {"joules_per_token", r.energy_j}, {"idle_joules_per_token", r.idle_j},
                    {"bytes", {{"weights", r.weights}, {"kv", r.kv}, {"state", r.state}, {"activations", r.activations}, {"capacity", r.capacity}}},
                    {"utilisation", {{"matrix", r.utilisation[0]}, {"vector", r.utilisation[1]}, {"link", r.utilisation[2]}}},
+                   {"longest_context", r.longest_context},
                    {"roofline_s", r.roofline_s}});
+    if (r.published_tokens_per_s > 0) {
+      out.back()["published_tokens_per_s_user"] = r.published_tokens_per_s;
+      out.back()["error"] = r.error();
+    }
   }
   return out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
 std::string to_table(std::span<const Report> reports) {
-  std::string out = fmt::format("{:<22}{:>6}{:>7}{:>9}{:>6}{:>7}{:>11}{:>12}{:>13}{:>11}{:>11}{:>9}\n", "chip", "chips", "stages", "context", "users",
-                                "flight", "us/token", "tok/s/user", "tok/s total", "J/token", "idle J", "roof us");
+  std::string out = fmt::format("{:<20} {:<16}{:>6}{:>7}{:>9}{:>6}{:>7}{:>11}{:>11}{:>12}{:>10}{:>10}{:>9}{:>10}{:>8}\n", "model", "chip", "chips", "stages",
+                                "context", "users", "flight", "us/token", "tok/s/user", "tok/s total", "J/token", "idle J", "roof us", "published", "error");
   for (const Report& r : reports) {
-    out += fmt::format("{:<22}{:>6}{:>7}{:>9}{:>6}{:>7}{:>11.1f}{:>12.1f}{:>13.1f}{:>11.3f}{:>11.3f}{:>9.1f}\n", r.chip, r.chips, r.stages, r.context,
-                       r.users, r.in_flight, r.latency_s * 1e6, r.user_tokens_per_s, r.total_tokens_per_s, r.energy_j, r.idle_j, r.roofline_s * 1e6);
-    out += fmt::format("  GiB: weights {}, KV {}, state {}, activations {}, of {}; busy: matrix {:.1f}%, vector {:.1f}%, links {:.1f}%\n", gib(r.weights),
-                       gib(r.kv), gib(r.state), gib(r.activations), gib(r.capacity), 100 * r.utilisation[0], 100 * r.utilisation[1], 100 * r.utilisation[2]);
+    const bool known = r.published_tokens_per_s > 0;
+    out += fmt::format("{:<20} {:<16}{:>6}{:>7}{:>9}{:>6}{:>7}{:>11.1f}{:>11.1f}{:>12.1f}{:>10.3f}{:>10.3f}{:>9.1f}{:>10}{:>8}\n", r.model, r.chip, r.chips,
+                       r.stages, r.context, r.users, r.in_flight, r.latency_s * 1e6, r.user_tokens_per_s, r.total_tokens_per_s, r.energy_j, r.idle_j,
+                       r.roofline_s * 1e6, known ? fmt::format("{:.0f}", r.published_tokens_per_s) : "-",
+                       known ? fmt::format("{:+.0f}%", 100 * r.error()) : "-");
+    out += fmt::format("  GiB: weights {}, KV {}, state {}, activations {}, of {}; longest context {}; busy: matrix {:.1f}%, vector {:.1f}%, links {:.1f}%\n",
+                       gib(r.weights), gib(r.kv), gib(r.state), gib(r.activations), gib(r.capacity), r.longest_context, 100 * r.utilisation[0],
+                       100 * r.utilisation[1], 100 * r.utilisation[2]);
   }
   return out;
 }
@@ -125,10 +134,14 @@ std::string to_html(std::span<const Report> reports, const Schedule* schedule, c
     }
     out += "</table>";
   }
-  out += "<h2>Chip values</h2><p>P page read, N notes of a paper, S press, C computed, I inference or assumption, R recalled</p><table><tr><th>value<th><th>"
-         "grade<th>source</tr>";
+  out += "<h2>Chip values</h2><p>P page read, N notes of a paper, S press, C computed, I inference or assumption, R recalled, M measured on the machine</p>"
+         "<table><tr><th>value<th><th>grade<th>source</tr>";
   for (const Provenance& p : chip.provenance) {
     out += fmt::format("<tr><td>{}<td>{}<td>{}<td>{}</tr>", escape(p.field), escape(p.value), escape(p.grade), escape(p.source));
+  }
+  for (const Published& p : chip.published) {
+    out += fmt::format("<tr><td>published: {} on {} chips<td>{} tokens/s a user<td>{}<td>{}</tr>", escape(p.model), p.chips, p.tokens_per_s_user,
+                       escape(p.grade), escape(p.source));
   }
   return out + "</table></html>\n";
 }

@@ -14,6 +14,13 @@ double roofline_seconds(const Workload& work, const Chip& chip, double chips) {
   return std::max(bytes, operations);
 }
 
+void add_published(const Workload& work, const Chip& chip, Report& out) {
+  for (const Published& p : chip.published) {
+    const double apart = std::abs(as(p.params) - as(work.params_total));
+    if (p.chips == out.chips && apart <= 0.001 * as(p.params)) out.published_tokens_per_s = p.tokens_per_s_user;
+  }
+}
+
 void add_energy(const Workload& work, const Chip& chip, Report& out) {
   out.idle_j = chip.idle_w * as(out.chips) / out.total_tokens_per_s;
   out.energy_j = out.idle_j + 1e-12 * (chip.pj_per_mac * as(work.macs()) + chip.pj_per_sram_byte * as(work.read_bytes()));
@@ -32,9 +39,7 @@ Report report_of(const Workload& work, const Schedule& schedule, const Chip& chi
   Report out = begin(work, chip);
   out.chips = schedule.chips();
   out.stages = schedule.stages.size();
-  uint64_t longest = 1;
   for (const Stage& s : schedule.stages) {
-    longest = std::max(longest, s.occupied);
     out.weights += as(s.weights * s.chips);
     out.kv += as(s.kv * s.chips);
     out.state += as(s.state * s.chips);
@@ -43,7 +48,7 @@ Report report_of(const Workload& work, const Schedule& schedule, const Chip& chi
   out.capacity = as(out.chips) * chip.sram_bytes;
   out.latency_s = as(schedule.cycles) / chip.clock_hz;
   // A user's next token waits for the last one; a stage takes the next user's token when it is done with this one's.
-  const auto slots = std::max<uint64_t>(schedule.cycles / longest, 1);
+  const auto slots = std::max<uint64_t>(schedule.cycles / std::max<uint64_t>(schedule.interval, 1), 1);
   out.in_flight = std::min(work.users, slots);
   out.total_tokens_per_s = as(out.in_flight) / out.latency_s;
   out.user_tokens_per_s = out.total_tokens_per_s / as(work.users);
@@ -53,6 +58,7 @@ Report report_of(const Workload& work, const Schedule& schedule, const Chip& chi
   }
   out.roofline_s = roofline_seconds(work, chip, as(out.chips));
   add_energy(work, chip, out);
+  add_published(work, chip, out);
   return out;
 }
 
@@ -75,13 +81,26 @@ Report roofline_report(const Workload& work, const Chip& chip, uint64_t chips) {
   out.total_tokens_per_s = 1 / out.latency_s;
   out.user_tokens_per_s = out.total_tokens_per_s / as(work.users);
   add_energy(work, chip, out);
+  add_published(work, chip, out);
   return out;
 }
 
 uint64_t longest_context(uint64_t limit, const std::function<bool(uint64_t)>& fits) {
-  uint64_t best = 0;
-  for (uint64_t context = 1024; context <= limit && fits(context); context *= 2) best = context;
-  return best;
+  constexpr uint64_t kStep = 1024;
+  uint64_t best = 0, none = limit / kStep + 1;  // in steps: fits, does not
+  for (uint64_t next = 1; next < none; next = best == 0 ? 1 : std::min(2 * best, none - 1)) {
+    if (next == best) break;
+    if (!fits(next * kStep)) {
+      none = next;
+      break;
+    }
+    best = next;
+  }
+  while (best + 1 < none) {
+    const uint64_t middle = (best + none) / 2;
+    (fits(middle * kStep) ? best : none) = middle;
+  }
+  return best * kStep;
 }
 
 }  // namespace sluice::lpu

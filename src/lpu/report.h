@@ -19,6 +19,9 @@ struct Report {
   double energy_j = 0, idle_j = 0;  // per token at `in_flight`; idle is part of energy
   double weights = 0, kv = 0, state = 0, activations = 0, capacity = 0;  // bytes, all chips
   double utilisation[kUnitCount] = {};  // mean over chips at that rate
+  uint64_t longest_context = 0;      // tokens a user on these chips, a multiple of 1024; 0: not asked for
+  double published_tokens_per_s = 0;  // of this model on as many of these chips, a user; 0: none in the chip file
+  double error() const { return user_tokens_per_s / published_tokens_per_s - 1; }
   double roofline_s = 0;  // the larger of bytes and operations over all chips at once
 };
 
@@ -26,7 +29,7 @@ Report report_of(const Workload& work, const Schedule& schedule, const Chip& chi
 // A roofline chip file: op by op, and chips as needed (0) or given.
 Report roofline_report(const Workload& work, const Chip& chip, uint64_t chips);
 
-// The longest context, a power of two times 1024 up to `limit`, that `fits`; 0: none.
+// The longest context, a multiple of 1024 up to `limit`, that `fits`; 0: none.
 uint64_t longest_context(uint64_t limit, const std::function<bool(uint64_t)>& fits);
 
 }  // namespace sluice::lpu

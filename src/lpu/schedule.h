@@ -33,6 +33,7 @@ struct Slot {
   uint64_t streams = 0;
   uint64_t bytes = 0;   // fed to the matrix unit, or sent by one chip
   uint64_t hops = 0;    // links
+  uint32_t peer = kNone;  // stage that receives, if not its own: its links are taken for as long, a flight later
   std::vector<uint32_t> reads;   // placed values
   uint32_t writes = kNone;
 };
@@ -46,6 +47,7 @@ struct Placed {
   uint32_t value = kNone;
   uint32_t stage = 0;
   bool whole = false;
+  bool partial = false;  // of every column on every chip, but not yet the value: sums to be added, or a row that one chip has
   Region at;
   uint64_t from = 0, ready = 0, until = 0;  // cycles: being written, readable, free again
 };
@@ -65,6 +67,7 @@ struct Schedule {
   std::vector<Region> resident;        // of each op with weights, KV or state: its share in its stage's chips (bytes 0: none)
   std::vector<uint32_t> stage_of_op;
   uint64_t cycles = 0;
+  uint64_t interval = 0;               // cycles after which the next token (of another user) may start: nothing of the two ever meets
   uint64_t chips() const;
 };
 
@@ -80,6 +83,16 @@ Result<Schedule> make_schedule(const Workload& work, const Chip& chip, const Lat
 
 // Cycles of `count` independent products of m rows with [n, k] matrices on one chip, weights or rows standing in the unit, whichever is faster.
 uint64_t matmul_cycles(const Chip& chip, const Latencies& latencies, int bits, uint64_t m, uint64_t k, uint64_t n, uint64_t count);
+inline constexpr uint64_t kWordBytes = 16;  // SRAM word of one tile: places begin and end on one
+
+// Of `bytes` of weights, KV or state that an op holds, what lies on one chip among `chips`, in whole words. In the op's region: weights, KV, state.
+uint64_t resident_share(const Workload& work, const Work& op, uint64_t bytes, uint64_t chips);
+
+// The cycles in which a token keeps a stage's units, links or memory, as spans in order. Of every stage.
+struct Span {
+  uint64_t from = 0, until = 0;
+};
+std::vector<std::vector<Span>> visits(const Schedule& schedule);
 // Cycles in which the links of a chip send one share of `bytes` to each of its group's others.
 uint64_t exchange_cycles(const Chip& chip, uint64_t bytes, uint64_t chips);
 

@@ -12,7 +12,9 @@ namespace sluice::lpu {
 //   flight: a transfer arrives sooner than its hops take              feed: the matrix unit is fed faster than the SRAM gives
 //   streams: more stream registers in use than there are              capacity: a region ends beyond the SRAM
 //   overlap: two values (or a value and weights) share bytes while both live
-//   missing: an op has no slot, or a value has no writer
+//   missing: an op has no slot, or a value has no writer             wire: a transfer carries more than its links do, or less than the value
+//   rate: more multiply-adds than the unit makes in those cycles     whole: an op reads a share, or parts not yet exchanged, where it needs all
+//   pipeline: the next token, an interval later, meets this one in a unit, a link or a stage's memory
 Status verify(const Schedule& schedule, const Workload& work, const Chip& chip);
 
 }  // namespace sluice::lpu

@@ -41,6 +41,12 @@ TEST(Verify, NamesTheRuleThatIsBroken) {
       {"streams", [](Schedule& s, const Chip&) { slot_of(s, Unit::kVector, 0).streams = 65; }},
       {"capacity", [](Schedule& s, const Chip& c) { s.placed[0].at.offset = static_cast<uint64_t>(c.sram_bytes); }},
       {"overlap", [](Schedule& s, const Chip&) { s.placed[0].at.offset = 0; }},
+      {"wire", [](Schedule& s, const Chip&) { slot_of(s, Unit::kLink, 0).bytes *= 1000; }},
+      {"wire", [](Schedule& s, const Chip&) { slot_of(s, Unit::kLink, 0).bytes = 1; }},
+      {"whole", [](Schedule& s, const Chip&) { s.placed[slot_of(s, Unit::kMatrix, 0).reads[0]].whole = false; }},
+      {"whole", [](Schedule& s, const Chip&) { s.placed[slot_of(s, Unit::kVector, 2).reads[0]].partial = true; }},
+      {"pipeline", [](Schedule& s, const Chip&) { s.interval /= 2; }},
+      {"pipeline", [](Schedule& s, const Chip&) { s.interval = 0; }},
       {"missing", [](Schedule& s, const Chip&) { std::erase_if(s.slots, [](const Slot& slot) { return slot.op == 3; }); }},
   };
   for (const Broken& c : cases) {
@@ -50,6 +56,19 @@ TEST(Verify, NamesTheRuleThatIsBroken) {
     ASSERT_FALSE(status.ok()) << c.rule;
     EXPECT_TRUE(status.error().message.starts_with(c.rule)) << c.rule << ": " << status.error().message;
   }
+}
+
+TEST(Verify, CountsMultiplyAdds) {
+  const Chip chip = chip_of("lpu-v1");
+  const Workload work = encoder_workload({.layers = 1, .hidden = 256, .inner = 1024, .heads = 4, .tokens = 128}, 8);
+  Result<Schedule> made = make_schedule(work, chip, kFitted, {.chips = 1, .stages = 1});
+  ASSERT_TRUE(made.ok()) << made.error().message;
+  Slot& slot = slot_of(*made, Unit::kMatrix, 0);
+  slot.busy = 1;
+  slot.bytes = 0;
+  const Status status = verify(*made, work, chip);
+  ASSERT_FALSE(status.ok());
+  EXPECT_TRUE(status.error().message.starts_with("rate")) << status.error().message;
 }
 
 TEST(Verify, TakesEveryChipFile) {

@@ -15,7 +15,8 @@ using program::Value;
 using program::ValueKind;
 
 constexpr uint64_t kVectorWeightBytes = 2;  // norms, biases, convolutions, scan parameters
-constexpr uint64_t kKvElementBytes = 2;
+constexpr uint64_t kExactBytes = 4;
+constexpr uint64_t kChannelGranule = 16;    // of convolution and scan
 constexpr uint64_t kStateElementBytes = 4;
 
 // Vector-unit operations an output element; exp counts as 4. Assumptions, listed in docs/lpu.md.
@@ -32,32 +33,108 @@ uint64_t vector_ops_per_element(OpCode code) {
   }
 }
 
+// Activations of which an op needs, for a column of its output, the same column only.
+std::vector<uint32_t> aligned_columns(const Program& program, const Op& op) {
+  std::vector<uint32_t> out;
+  const auto specs = program::schema(op.code).operands;
+  for (size_t i = 0; i < specs.size(); ++i) {
+    const std::string_view name = specs[i].name;
+    const bool activation = op.operands[i] != program::kNoValue && program.value(op.operands[i]).kind == ValueKind::kActivation;
+    bool aligned = name == "out" || name == "addend";
+    switch (op.code) {
+      case OpCode::kEmbed:
+      case OpCode::kMatmul:
+      case OpCode::kMoeMatmul: break;
+      case OpCode::kMoeCombine: aligned |= name == "y"; break;
+      case OpCode::kRmsNorm: aligned = program.integer(op, "groups") > 1; break;
+      case OpCode::kRope:
+      case OpCode::kConv1d:
+      case OpCode::kSsmScan: aligned |= name == "x" || name == "dt" || name == "z"; break;
+      case OpCode::kGlu:
+      case OpCode::kAdd:
+      case OpCode::kScale:
+      case OpCode::kSoftcap:
+      case OpCode::kSelectRows: aligned = true; break;
+      default: aligned = false;
+    }
+    if (activation && aligned) out.push_back(op.operands[i]);
+  }
+  return out;
+}
+
 class Lowering {
  public:
   Lowering(const Program& program, const WorkOptions& options) : program_(program), options_(options) {
     out_.name = program.facts.name.empty() ? program.facts.family : program.facts.name;
     out_.layers = std::max<uint64_t>(program.facts.layers, 1);
-    out_.bits = options.bits;
+    out_.bits = options.exact ? 8 * static_cast<int>(kExactBytes) : options.bits;
+    out_.exact = options.exact;
     out_.context = options.context;
     out_.users = options.users;
     out_.params_total = program.facts.params_total;
     out_.params_active = program.facts.params_active;
-    out_.elements.resize(program.values.size());
-    for (size_t i = 0; i < program.values.size(); ++i) out_.elements[i] = elements(program.values[i]);
+    for (const Value& value : program.values) {
+      out_.values.push_back(value.kind == ValueKind::kActivation ? ValueShape{.width = value.width, .slots = value.slots} : ValueShape{});
+    }
     resident_.resize(program.values.size());
   }
 
   Workload take() {
+    if (options_.exact) set_granules();
     for (const Op& op : program_.ops) {
       // Cosines and sines of a position: every chip makes its own, ahead of the token.
       if (op.code == OpCode::kObserve || op.code == OpCode::kRopeTable) continue;
       lower(op);
+      out_.ops.back().source = static_cast<uint32_t>(&op - program_.ops.data());
     }
     return std::move(out_);
   }
 
  private:
-  static uint64_t elements(const Value& value) { return value.kind == ValueKind::kActivation ? value.width * value.slots : 0; }
+  uint64_t elements(uint32_t id) const { return out_.values[id].elements(); }
+
+  // Values that an op reads and writes column by column are cut alike; what must stay together anywhere stays together in all of them.
+  void set_granules() {
+    std::vector<uint32_t> parent(program_.values.size());
+    std::iota(parent.begin(), parent.end(), 0u);
+    const auto root = [&](uint32_t id) {
+      while (parent[id] != id) id = parent[id] = parent[parent[id]];
+      return id;
+    };
+    const auto need = [&](uint32_t id, uint64_t granule) {
+      uint64_t& have = out_.values[root(id)].granule;
+      have = std::lcm(have, granule);
+    };
+    for (const Op& op : program_.ops) {
+      const std::vector<uint32_t> aligned = aligned_columns(program_, op);
+      for (const uint32_t id : aligned) {
+        const uint32_t first = root(aligned[0]), other = root(id);
+        need(first, out_.values[other].granule);
+        parent[other] = first;
+      }
+      const auto integer = [&](const char* name) { return static_cast<uint64_t>(program_.integer(op, name)); };
+      switch (op.code) {
+        case OpCode::kRope: need(program_.operand(op, "x"), integer("head_dim")); break;
+        case OpCode::kRmsNorm:
+          if (integer("groups") > 1) need(program_.operand(op, "x"), program_.value(program_.operand(op, "x")).width / integer("groups"));
+          break;
+        case OpCode::kConv1d:
+        case OpCode::kSsmScan: need(program_.operand(op, "x"), kChannelGranule); break;
+        case OpCode::kKvWrite:
+          need(program_.operand(op, "k"), program_.value(program_.operand(op, "kv")).head_dim_k);
+          need(program_.operand(op, "v"), program_.value(program_.operand(op, "kv")).head_dim_v);
+          break;
+        case OpCode::kAttention: {
+          const Value& kv = program_.value(program_.operand(op, "kv"));
+          need(program_.operand(op, "q"), integer("heads") / kv.kv_heads * kv.head_dim_k);
+          need(program_.operand(op, "out"), integer("heads") / kv.kv_heads * kv.head_dim_v);
+          break;
+        }
+        default: break;
+      }
+    }
+    for (uint32_t id = 0; id < parent.size(); ++id) out_.values[id].granule = out_.values[root(id)].granule;
+  }
 
   uint32_t layer_of(const std::string& label) const {
     uint32_t layer = 0;
@@ -75,8 +152,9 @@ class Lowering {
   }
 
   uint64_t weight_bytes(const Value& value) const {
-    const uint64_t elements = value.n * std::max<uint64_t>(value.k, 1) * value.count;
+    const uint64_t elements = (value.form == program::WeightForm::kVector ? value.n : value.n * std::max<uint64_t>(value.k, 1)) * value.count;
     if (value.form == program::WeightForm::kFrequencies) return 0;
+    if (options_.exact) return elements * kExactBytes;
     return value.form == program::WeightForm::kMatrix ? elements * static_cast<uint64_t>(options_.bits) / 8 : elements * kVectorWeightBytes;
   }
 
@@ -112,7 +190,7 @@ class Lowering {
           if (!is_position_table(id)) work.reads.push_back(id);
       }
     }
-    const uint64_t outputs = work.writes.empty() ? 0 : out_.elements[work.writes[0]];
+    const uint64_t outputs = work.writes.empty() ? 0 : elements(work.writes[0]);
     work.vector_ops = outputs * vector_ops_per_element(op.code);
     lower_kind(op, work);
     out_.ops.push_back(std::move(work));
@@ -123,6 +201,16 @@ class Lowering {
       case OpCode::kMatmul:
       case OpCode::kMoeMatmul: lower_matmul(op, work); break;
       case OpCode::kAttention: lower_attention(op, work); break;
+      case OpCode::kEmbed:
+        work.n = program_.value(program_.operand(op, "table")).n;
+        work.one_row = head_shares(program_.operand(op, "table"));
+        break;
+      case OpCode::kRmsNorm:
+        work.replicated = program_.integer(op, "groups") > 1;  // of heads: each on its chip
+        if (work.replicated) break;
+        work.whole = true;
+        work.gathers = work.reads;
+        break;
       case OpCode::kSsmScan: {
         const Value& a = program_.value(program_.operand(op, "a"));
         work.gathers = {program_.operand(op, "b"), program_.operand(op, "c")};
@@ -132,10 +220,13 @@ class Lowering {
       case OpCode::kMoeTopk:
         work.whole = true;
         work.gathers = work.reads;
-        work.vector_ops = out_.elements[work.reads[0]] * 8;
+        work.vector_ops = elements(work.reads[0]) * 8;
         break;
-      case OpCode::kMoeCombine: work.vector_ops = out_.elements[work.reads[0]] * 2; break;
-      case OpCode::kKvWrite: work.vector_ops = out_.elements[work.reads[0]] + out_.elements[work.reads[1]]; break;
+      case OpCode::kMoeCombine:
+        work.vector_ops = elements(work.reads[0]) * 2;
+        work.gathers = {program_.operand(op, "weights")};
+        break;
+      case OpCode::kKvWrite: work.vector_ops = elements(work.reads[0]) + elements(work.reads[1]); break;
       default: break;
     }
   }
@@ -146,9 +237,12 @@ class Lowering {
     work.n = weight.n;
     work.k = weight.k;
     work.count = weight.count;
-    if (op.code == OpCode::kMoeMatmul) work.uses = program_.value(program_.operand(op, "ids")).width;
+    if (op.code == OpCode::kMoeMatmul) {
+      work.uses = program_.value(program_.operand(op, "ids")).width;
+      work.gathers = {program_.operand(op, "ids")};
+    }
     work.macs = work.n * work.k * work.uses;
-    work.read_bytes = work.macs * static_cast<uint64_t>(options_.bits) / 8;
+    work.read_bytes = work.macs * static_cast<uint64_t>(out_.bits) / 8;
   }
 
   void lower_attention(const Op& op, Work& work) {
@@ -162,10 +256,16 @@ class Lowering {
     work.n = kv.head_dim_v;
     work.context = window ? std::min(window, options_.context) : options_.context;
     const uint64_t per_token = kv.kv_heads * (kv.head_dim_k + kv.head_dim_v);
-    work.kv_bytes = per_token * kKvElementBytes * work.context * options_.users;
-    work.read_bytes = per_token * kKvElementBytes * work.context;
+    work.kv_bytes = per_token * out_.cache_bytes() * work.context * options_.users;
+    work.read_bytes = per_token * out_.cache_bytes() * work.context;
     work.macs = heads * (kv.head_dim_k + kv.head_dim_v) * work.context;
     work.vector_ops = heads * work.context * 8;
+  }
+
+  bool head_shares(uint32_t table) const {
+    return std::any_of(program_.ops.begin(), program_.ops.end(), [&](const Op& op) {
+      return op.code == OpCode::kMatmul && program_.operand(op, "weight") == table;
+    });
   }
 
   const Program& program_;
@@ -196,8 +296,8 @@ struct EncoderBuilder {
   uint32_t layer = 0;
 
   uint32_t value(uint64_t width) {
-    out.elements.push_back(width * tokens);
-    return static_cast<uint32_t>(out.elements.size() - 1);
+    out.values.push_back({.width = width, .slots = tokens});
+    return static_cast<uint32_t>(out.values.size() - 1);
   }
   uint32_t matmul(const char* name, std::vector<uint32_t> reads, uint64_t k, uint64_t n) {
     Work w{.label = name, .name = "matmul", .kind = Kind::kMatmul, .layer = layer, .m = tokens, .n = n, .k = k};

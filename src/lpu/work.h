@@ -13,7 +13,7 @@ namespace sluice::lpu {
 enum class Kind : uint8_t {
   kMatmul,     // `count` matrices [n, k] of which `uses` are multiplied with m rows each
   kAttention,  // m rows a KV head against `context` keys of k and values of n dimensions, `count` KV heads
-  kLocal,      // element by element (or channel by channel): each chip on its own share
+  kLocal,      // element by element (or channel by channel): each chip on its own share; n: rows of a table
 };
 
 inline constexpr uint32_t kNone = UINT32_MAX;
@@ -32,20 +32,38 @@ struct Work {
   uint64_t macs = 0;
   uint64_t read_bytes = 0;    // weights and KV that a step reads
   uint64_t vector_ops = 0;
-  bool whole = false;         // reads all of its input on every chip, and gives all of its output there (the router's choice)
+  bool whole = false;         // reads all of its input on every chip, and gives all of its output there (norms, the router's choice)
+  bool one_row = false;       // gives a row that lies on one chip, whichever the token says (a table that the head shares is cut by rows)
+  bool replicated = false;    // its weights lie on every chip, its work is split all the same (norms of heads)
+  uint32_t source = kNone;    // op of the program
   std::vector<uint32_t> reads, writes;
   std::vector<uint32_t> gathers;  // of `reads`: needed whole on every chip, whatever the op does with the others
+};
+
+// `slots` rows of `width` columns. Chips that share a value hold columns of every row, whole granules: chip c the c-th part of `share_columns`.
+struct ValueShape {
+  uint64_t width = 0, slots = 1;
+  uint64_t granule = 1;  // columns that stay on one chip (a head, 16 channels)
+  uint64_t elements() const { return width * slots; }
+  uint64_t share_columns(uint64_t chips) const {
+    const uint64_t granules = (width + granule - 1) / granule, most = (granules + chips - 1) / chips * granule;
+    return most < width ? most : width;
+  }
+  uint64_t share(uint64_t chips) const { return share_columns(chips) * slots; }
 };
 
 struct Workload {
   std::string name;
   uint64_t layers = 1;
   int bits = 8;  // of the matrices
+  bool exact = false;
   uint64_t context = 0, users = 1;
   uint64_t params_total = 0, params_active = 0;
   std::vector<Work> ops;
-  std::vector<uint64_t> elements;  // of each value, over all rows of the step
+  std::vector<ValueShape> values;
 
+  uint64_t wire_bytes() const { return exact ? 4 : 2; }   // of a gathered element
+  uint64_t cache_bytes() const { return exact ? 4 : 2; }  // of a key's or value's element
   uint64_t weight_bytes() const;
   uint64_t kv_bytes() const;
   uint64_t state_bytes() const;
@@ -57,6 +75,9 @@ struct WorkOptions {
   int bits = 8;            // matrices; vectors are 16 bits
   uint64_t context = 4096;  // tokens before this one, each user
   uint64_t users = 1;
+  // Every number in 32 bits, and only splits that keep the order of every reduction, as the CPU has it: what values.h computes. Sums are never split,
+  // heads and blocks of 16 channels stay on one chip, so more chips than heads stand idle in attention.
+  bool exact = false;
 };
 
 // One decode step: one token of one user at the end of its context.

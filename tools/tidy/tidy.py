@@ -20,7 +20,7 @@ ARROWS = {
     "engine": ["runtime", "text", "program", "platform"],
     "server": ["engine", "text", "platform"],
     "hub": ["platform"],
-    "lpu": ["program", "compiler"],
+    "lpu": ["program", "compiler", "kernels"],
     "cli": ["base", "platform", "kernels", "program", "models", "weights", "compiler", "runtime", "text", "engine", "server", "hub", "lpu"],
 }
 # Kernel files include no library: nothing inline can be compiled for a wide instruction set and win at link time.
