@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <set>
 
 #include "cli/timing_figures.h"
@@ -27,7 +28,8 @@ constexpr int32_t kToken = 5;
 constexpr uint64_t kDecodeTokens = 8;          // a round
 constexpr uint64_t kFootprintMost = 96 << 20;  // beyond any cache that this thread has to itself
 constexpr uint64_t kFootprintLeast = 2 << 20;
-constexpr uint64_t kNarrow = 512, kWide = 2048;
+constexpr uint64_t kWide = 2048, kWideLeast = 512, kBlock = 256;  // of chains; a block of weights
+constexpr uint64_t kLightWidth = 256, kFullWidth = 1024;         // of hybrids
 
 // Matrices hold one random strip of 16 outputs over and over: no kernel's time depends on the numbers.
 void fill_weight(const Value& v, std::byte* out) {
@@ -63,18 +65,21 @@ Result<std::unique_ptr<runtime::Runtime>> runtime_of(Program program, DType type
   return runtime::Runtime::create(std::move(program), sizes, memory->bytes(), memory, options);
 }
 
-// Square matrices of one type in a chain, a quarter of the bytes in narrow ones; norms keep the numbers in range.
+// Square matrices of one type in a chain, a quarter of the bytes in narrow ones; norms keep the numbers in range. Few bytes are not filled by few matrices.
 Program chain(DType type, uint64_t bytes) {
-  program::Builder b({.family = "chain", .layers = 1, .vocabulary = 64, .hidden = kNarrow});
-  program::ValueId x = b.embed(b.matrix("embed", 64, kNarrow), 1);
+  uint64_t wide = kWide;
+  while (wide > kWideLeast && 4 * kernels::packed_bytes(type, wide, wide) > bytes) wide /= 2;
+  const uint64_t narrow = std::max(wide / 4, kBlock);
+  program::Builder b({.family = "chain", .layers = 1, .vocabulary = 64, .hidden = narrow});
+  program::ValueId x = b.embed(b.matrix("embed", 64, narrow), 1);
   uint64_t made = 0;
   const auto step = [&](uint64_t n, uint64_t k) { x = b.matmul(b.rmsnorm(x, program::kNoValue, 1e-6), b.matrix(fmt::format("w{}", made++), n, k)); };
   const auto count = [&](uint64_t width, uint64_t part) { return std::max<uint64_t>(part / kernels::packed_bytes(type, width, width), 2); };
-  for (uint64_t i = count(kNarrow, bytes / 4); i > 0; --i) step(kNarrow, kNarrow);
-  step(kWide, kNarrow);
-  for (uint64_t i = count(kWide, bytes * 3 / 4); i > 0; --i) step(kWide, kWide);
-  step(kNarrow, kWide);
-  return b.finish(b.matmul(b.select_rows(x), b.matrix("head", 64, kNarrow)));
+  for (uint64_t i = count(narrow, bytes / 4); i > 0; --i) step(narrow, narrow);
+  step(wide, narrow);
+  for (uint64_t i = count(wide, bytes * 3 / 4); i > 0; --i) step(wide, wide);
+  step(narrow, wide);
+  return b.finish(b.matmul(b.select_rows(x), b.matrix("head", 64, narrow)));
 }
 
 // Every other kind of op in two sizes: a hybrid with experts, and attention with rotation and norms of heads.
@@ -100,6 +105,7 @@ struct Calibration {
   std::unique_ptr<runtime::Runtime> runtime;
   std::unique_ptr<engine::Session> session;
   bool matrices = false;  // its matmuls count; of the others only the rest does
+  bool light = false;     // so small that what an op costs beside its kernel stands out
 };
 
 // CPU seconds of a step, and of each of its ops.
@@ -131,9 +137,33 @@ Result<Timed> time_ops(Calibration& c, uint64_t rows, uint64_t steps) {
   return out;
 }
 
-// Samples of every kind of op; ops of one size count as one, by their median.
-Result<lpu::CpuRates> measure_rates(std::vector<Calibration>& calibrations, uint64_t rows) {
-  std::map<std::string, std::map<double, std::vector<double>>> seen;
+// The mean without the fifth at either end: sums of it stay sums, and a burst of other processes' work does not count.
+double trimmed_mean(std::vector<double> values) {
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  const auto cut = static_cast<ptrdiff_t>(values.size() / 5);
+  const double sum = std::accumulate(values.begin() + cut, values.end() - cut, 0.0);
+  return sum / static_cast<double>(values.size() - 2 * static_cast<size_t>(cut));
+}
+
+// What rounds have shown of one way to step: times of every kind of op by size, and of an op beside its kernel.
+struct Seen {
+  std::map<std::string, std::map<double, std::vector<double>>> of_kind;
+  std::vector<double> walk_s;
+
+  lpu::CpuRates rates() const {
+    lpu::CpuRates out;
+    out.walk_s = trimmed_mean(walk_s);
+    for (const auto& [kind, sizes] : of_kind) {
+      std::vector<CpuSample> samples;
+      for (const auto& [units, seconds] : sizes) samples.push_back({units, trimmed_mean(seconds)});
+      out.of_kind[kind] = lpu::fit_rate(samples);
+    }
+    return out;
+  }
+};
+
+Status measure(std::vector<Calibration>& calibrations, uint64_t rows, Seen& seen) {
   double walk_s = 0, ops = 0;
   for (Calibration& c : calibrations) {
     const lpu::CpuStep step{rows, rows > 1 ? 0 : c.session->tokens().size() + kDecodeTokens * 3 / 2};  // the second half is timed op by op
@@ -145,29 +175,25 @@ Result<lpu::CpuRates> measure_rates(std::vector<Calibration>& calibrations, uint
       in_ops += timed.op_s[i];
       const bool matrix = program.ops[i].code == program::OpCode::kMatmul || program.ops[i].code == program::OpCode::kMoeMatmul;
       if (matrix && !c.matrices) continue;
-      seen[lpu::op_kind(program, program.ops[i])][lpu::op_units(program, program.ops[i], step)].push_back(timed.op_s[i]);
+      seen.of_kind[lpu::op_kind(program, program.ops[i])][lpu::op_units(program, program.ops[i], step)].push_back(timed.op_s[i]);
     }
+    if (!c.light) continue;
     walk_s += timed.step_s - in_ops;
     ops += static_cast<double>(program.ops.size());
   }
-  lpu::CpuRates rates;
-  rates.walk_s = walk_s / ops;
-  for (auto& [kind, sizes] : seen) {
-    std::vector<CpuSample> samples;
-    for (auto& [units, seconds] : sizes) samples.push_back({units, spread_of(seconds).median});
-    rates.of_kind[kind] = lpu::fit_rate(samples);
-  }
-  return rates;
+  seen.walk_s.push_back(walk_s / ops);
+  return {};
 }
 
 Result<std::vector<Calibration>> calibrations_for(const runtime::Runtime& target, uint64_t rows, uint64_t context) {
   std::set<DType> types;
-  uint64_t bytes = 0;
+  uint64_t bytes = 0;  // that a token reads
   for (const program::Op& op : target.program().ops) {
-    if (op.code != program::OpCode::kMatmul && op.code != program::OpCode::kMoeMatmul) continue;
+    const bool expert = op.code == program::OpCode::kMoeMatmul;
+    if (op.code != program::OpCode::kMatmul && !expert) continue;
     const Value& w = target.program().value(target.program().operand(op, "weight"));
     types.insert(w.dtype);
-    bytes += w.bytes;
+    bytes += expert ? w.bytes / w.count * target.program().value(target.program().operand(op, "ids")).width : w.bytes;
   }
   bytes = std::clamp(bytes, kFootprintLeast, kFootprintMost);
   std::vector<Calibration> out;
@@ -177,29 +203,22 @@ Result<std::vector<Calibration>> calibrations_for(const runtime::Runtime& target
     SLUICE_TRY(c.runtime, runtime_of(std::move(made), type, rows, target.options()));
     SLUICE_TRY(c.session, engine::Session::create(*c.runtime, context));
     c.matrices = matrices;
+    c.light = !matrices && c.runtime->program().facts.hidden == kLightWidth;
     out.push_back(std::move(c));
     return {};
   };
   for (const DType type : types) SLUICE_TRY_VOID(add(chain(type, bytes), type, true));
-  for (const uint64_t width : {256, 1024}) {
+  for (const uint64_t width : {kLightWidth, kFullWidth}) {
     SLUICE_TRY_VOID(add(hybrid(width), DType::kQ8_0, false));
     SLUICE_TRY_VOID(add(rotated(width), DType::kQ8_0, false));
   }
   return out;
 }
 
-struct Round {
-  std::vector<double> predicted, measured, error;
-  void add(double p, double m) {
-    predicted.push_back(p);
-    measured.push_back(m);
-    error.push_back(p / m - 1);
-  }
-};
-
-PredictedTime summed(std::string what, const Round& round) {
-  const Spread error = spread_of(round.error);
-  return {std::move(what), spread_of(round.predicted).median, spread_of(round.measured).median, error.median, error.low, error.high};
+PredictedTime compared(std::string what, double predicted_s, const std::vector<double>& measured, double tokens) {
+  const Spread spread = spread_of(measured);
+  const double mean = trimmed_mean(measured);
+  return {std::move(what), predicted_s / tokens, mean / tokens, predicted_s / mean - 1, predicted_s / spread.high - 1, predicted_s / spread.low - 1};
 }
 
 }  // namespace
@@ -222,25 +241,29 @@ Result<std::vector<PredictedTime>> predict_times(LoadedModel& model, uint64_t ro
   const uint64_t context = rows + 3 * kDecodeTokens * (rounds + 2);
   SLUICE_TRY(auto session, engine::Session::create(*model.runtime, context));
   SLUICE_TRY(std::vector<Calibration> calibrations, calibrations_for(target, rows, context));
-  Round prefill, decode;
+  Seen prefill_seen, decode_seen;
+  std::vector<double> prefill_s, decode_s;
   for (uint64_t round = 0; round <= rounds; ++round) {
-    SLUICE_TRY(const lpu::CpuRates prefill_rates, measure_rates(calibrations, rows));
+    if (round == 1) {  // the first was to warm up
+      prefill_seen = decode_seen = {};
+      prefill_s.clear();
+      decode_s.clear();
+    }
+    SLUICE_TRY_VOID(measure(calibrations, rows, prefill_seen));
     session->reset();
     uint64_t begin = platform::process_cpu_ns();
     SLUICE_TRY_VOID(feed(*session, rows, 1));
-    const double prefill_s = cpu_seconds_since(begin);
-    SLUICE_TRY(const lpu::CpuRates decode_rates, measure_rates(calibrations, 1));
+    prefill_s.push_back(cpu_seconds_since(begin));
+    SLUICE_TRY_VOID(measure(calibrations, 1, decode_seen));
     SLUICE_TRY_VOID(feed(*session, 1, 1));  // the weights are back where decoding leaves them
     begin = platform::process_cpu_ns();
     SLUICE_TRY_VOID(feed(*session, 1, kDecodeTokens));
-    const double decode_s = cpu_seconds_since(begin) / kDecodeTokens;
-    if (round == 0) continue;  // warm-up
-    SLUICE_TRY(const double prefill_predicted, lpu::predict_seconds(target.program(), {rows, 0}, prefill_rates));
-    SLUICE_TRY(const double decode_predicted, lpu::predict_seconds(target.program(), {1, rows + 1 + kDecodeTokens / 2}, decode_rates));
-    prefill.add(prefill_predicted / static_cast<double>(rows), prefill_s / static_cast<double>(rows));
-    decode.add(decode_predicted, decode_s);
+    decode_s.push_back(cpu_seconds_since(begin) / kDecodeTokens);
   }
-  return std::vector{summed(fmt::format("prefill {}", rows), prefill), summed(fmt::format("decode at {}", rows), decode)};
+  SLUICE_TRY(const double prefill_predicted, lpu::predict_seconds(target.program(), {rows, 0}, prefill_seen.rates()));
+  SLUICE_TRY(const double decode_predicted, lpu::predict_seconds(target.program(), {1, rows + 1 + kDecodeTokens / 2}, decode_seen.rates()));
+  return std::vector{compared(fmt::format("prefill {}", rows), prefill_predicted, prefill_s, static_cast<double>(rows)),
+                     compared(fmt::format("decode at {}", rows), decode_predicted, decode_s, 1)};
 }
 
 }  // namespace sluice::cli

@@ -13,10 +13,9 @@ namespace sluice::cli {
 
 struct PredictedTime {
   std::string what;       // "prefill 128"
-  double predicted_s = 0;  // a token; medians over rounds
-  double measured_s = 0;
-  double error = 0;       // median over rounds of predicted / measured - 1
-  double error_low = 0, error_high = 0;
+  double predicted_s = 0, measured_s = 0;  // a token; means over rounds without the fifth at either end
+  double error = 0;                        // predicted / measured - 1
+  double error_low = 0, error_high = 0;    // against the slowest and the fastest round
 };
 void print(const PredictedTime& time);
 nlohmann::ordered_json json_of(const PredictedTime& time);
