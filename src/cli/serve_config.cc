@@ -53,7 +53,7 @@ Status apply_config(CLI::App& app, const std::string& path) {
     CLI::Option* option = option_of(app, flag_of(setting.name));
     if (option == nullptr || option->count() != 0) continue;
     const std::string where = fmt::format("{}:{}: {}", path, setting.line, setting.name);
-    const bool is_flag = option->get_type_size() == 0;
+    const bool is_flag = option->get_expected_min() == 0;
     if (is_flag && setting.values != std::vector<std::string>{"true"} && setting.values != std::vector<std::string>{"false"}) {
       return Error{fmt::format("{}: must be true or false", where)};
     }

@@ -11,7 +11,6 @@
 #include "engine/engine.h"
 #include "server/engine_backend.h"
 #include "server/http.h"
-#include "server/open_gate.h"
 #include "server/response_head.h"
 #include "server/routes.h"
 
@@ -63,7 +62,8 @@ Result<uint64_t> store_bytes(const ServeOptions& options, const LoadedModel& mod
 Status check_exposure(const ServeOptions& options, const server::Gate& gate) {
   if (!options.unix_path.empty() || options.insecure || server::is_loopback_name(options.host)) return {};
   if (!gate.closed()) {
-    return Error{fmt::format("--host {}: others could use this server and there are no keys; make one, or say --insecure", options.host)};
+    return Error{fmt::format("--host {}: others could use this server and there are no keys; make one (`sluice keys create --name N`), or say --insecure",
+                             options.host)};
   }
   if (options.tls_certificate.empty()) {
     return Error{fmt::format("--host {}: keys would travel in the clear; give --tls-cert and --tls-key, or say --insecure", options.host)};
@@ -93,12 +93,12 @@ server::HttpOptions http_options(const ServeOptions& options) {
 }
 
 // Until the server has drained. Signals are blocked in every thread, so they come here.
-void serve_signals(server::HttpServer& http, engine::Engine& engine, const sigset_t& signals) {
+void serve_signals(server::HttpServer& http, engine::Engine& engine, const sigset_t& signals, const std::function<void()>& reload) {
   while (!http.wait_for(0)) {
     const timespec wait{.tv_sec = 0, .tv_nsec = 200'000'000};
     const int signal = sigtimedwait(&signals, nullptr, &wait);
     if (signal == SIGHUP) {
-      if (const Status status = http.reload_tls(); !status.ok()) fmt::print(stderr, "sluice: {}\n", status.error().message);
+      reload();
     } else if (signal == SIGTERM || signal == SIGINT) {
       if (http.draining()) return;
       http.drain();
@@ -128,6 +128,7 @@ void add_serve(CLI::App& app, ServeOptions& o) {
   app.add_option("--isa", o.model.isa, "Instruction set: baseline, avx2 or avx512 (default: the best this CPU has; all give the same bits)");
   app.add_option("--queue", o.queue, "Requests that wait at most; more are refused with 503")->capture_default_str()->check(CLI::Range(1, 65536));
   app.add_option("--workers", o.workers, "Threads that read requests")->capture_default_str()->check(CLI::Range(1, 64));
+  app.add_option("--max-tokens", o.max_tokens, "Tokens of an answer, and its price, when the request does not say (default: what the context leaves)");
   app.add_option("--alias", o.aliases, "Another name by which clients may call the model; '*': any");
   app.add_option("--tls-cert", o.tls_certificate, "Certificate chain (PEM); read again on SIGHUP");
   app.add_option("--tls-key", o.tls_key, "Its key (PEM)");
@@ -135,23 +136,28 @@ void add_serve(CLI::App& app, ServeOptions& o) {
   app.add_option("--allow-origin", o.allow_origins, "A web page's origin that may call this server (CORS is off without)");
   app.add_option("--drain", o.drain_s, "Seconds that answers may take to end after SIGTERM")->capture_default_str()->check(CLI::Range(0, 86400));
   app.add_flag("--insecure", o.insecure, "Listen on other addresses without keys or TLS");
+  add_operations(app, o.operations);
 }
 
 int serve(const ServeOptions& given) {
   ServeOptions options = given;
-  server::OpenGate gate;
-  if (const Status status = check_exposure(options, gate); !status.ok()) return fail(status.error());
+  sigset_t signals;  // blocked before the first thread: serve_signals() takes them
+  sigemptyset(&signals);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, signal);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   if (options.tls_certificate.empty() != options.tls_key.empty()) return fail(Error{"--tls-cert and --tls-key go together"});
   if (!options.users_given) options.model.users = kUsersDefault;
   options.model.observers = true;  // embeddings read the last norm
   Result<ModelOptions> planned = with_users(options.model, options.users_given);
   if (!planned.ok()) return fail(planned.error());
   options.model = *planned;
-
-  sigset_t signals;
-  sigemptyset(&signals);
-  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, signal);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  Result<std::unique_ptr<ServeOperations>> operations = ServeOperations::create(options.operations, options.queue + options.model.users);
+  if (!operations.ok()) return fail(operations.error());
+  ServeOperations& desk = **operations;
+  if (const Status status = check_exposure(options, desk.gate()); !status.ok()) return fail(status.error());
+  server::HttpOptions http_wanted = http_options(options);
+  desk.listen_for_admin(http_wanted);
+  if (const Status status = desk.check_certificate(http_wanted.tls); !status.ok()) return fail(status.error());
 
   Result<LoadedModel> model = load_model(options.model);
   if (!model.ok()) return fail(model.error());
@@ -168,7 +174,8 @@ int serve(const ServeOptions& given) {
   server::EngineBackend backend(**engine);
   server::ModelFacts facts{.id = model_id(options, *model), .aliases = options.aliases, .fingerprint = fmt::format("sluice-0.1.0-{:016x}", model->fingerprint),
                            .created = std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count()};
-  const Result<std::unique_ptr<server::Api>> api = server::Api::create(backend, gate, *model->tokenizer, std::move(facts));
+  facts.max_tokens_default = options.max_tokens;
+  const Result<std::unique_ptr<server::Api>> api = server::Api::create(backend, desk.gate(), *model->tokenizer, std::move(facts));
   if (!api.ok()) return fail(api.error());
   server::Router router;
   std::unique_ptr<server::HttpServer> http;
@@ -177,17 +184,18 @@ int serve(const ServeOptions& given) {
     const server::HttpServer* now = running.load();
     return now && now->draining();
   });
-  Result<std::unique_ptr<server::HttpServer>> started = server::HttpServer::start(http_options(options), router, gate, nullptr);
+  const uint64_t total = model->plan.weights + model->plan.activations + engine_bytes + *store;
+  desk.add_routes(router, [&backend] { return backend.statistics(); }, total);
+  Result<std::unique_ptr<server::HttpServer>> started = server::HttpServer::start(http_wanted, router, desk.gate(), &desk.observer());
   if (!started.ok()) return fail(started.error());
   http = std::move(*started);
   running.store(http.get());
   for (const std::string& address : http->addresses()) fmt::print("{}\n", address);
-  const uint64_t total = model->plan.weights + model->plan.activations + engine_bytes + *store;
   fmt::print("{}: context {} tokens, {} users, memory {} (weights {}, conversations {}, kept ones {}, activations {})\n", (*api)->facts().id, model->context,
              options.model.users, bytes_text(total), bytes_text(model->plan.weights), bytes_text(engine_bytes), bytes_text(*store),
              bytes_text(model->plan.activations));
   std::fflush(stdout);
-  serve_signals(*http, **engine, signals);
+  serve_signals(*http, **engine, signals, [&] { desk.reload(*http, http_wanted.tls); });
   running.store(nullptr);
   http.reset();         // the workers first: they submit
   (*engine).reset();    // then what they submitted: its sinks look at the routes' tables

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cli/model_loading.h"
+#include "cli/serve_operations.h"
 
 namespace CLI {
 class App;
@@ -27,6 +28,8 @@ struct ServeOptions {
   uint32_t queue = 256;                // requests that wait at most
   uint32_t drain_s = 30;
   uint32_t workers = 2;
+  uint32_t max_tokens = 0;             // of an answer when the request does not say; 0: what the context leaves
+  OperationsOptions operations;
 };
 
 void add_serve(CLI::App& app, ServeOptions& options);

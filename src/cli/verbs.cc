@@ -306,7 +306,10 @@ int main_with(int argc, const char* const* argv) {
   ServeOptions serve_options;
   CLI::App* serve_app = app.add_subcommand("serve");
   add_serve(*serve_app, serve_options);
-  serve_app->callback([&] { status = serve(serve_options); });
+  serve_app->callback([&] {
+    const Status configured = read_config(serve_options.operations);
+    status = configured.ok() ? serve(serve_options) : fail(configured.error());
+  });
 
   StateReplayOptions replay_options;
   CLI::App* state_app = app.add_subcommand("state", "The store of conversation states");

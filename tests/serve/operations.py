@@ -4,6 +4,7 @@
 usage: operations.py BINARY [unittest arguments]. Rows A1, A2, H2 of the reliability table; the model inside the program answers."""
 import json
 import os
+import pathlib
 import re
 import shutil
 import subprocess
@@ -48,7 +49,7 @@ class Keys(WithServer):
         asked = 0
         for path, methods in routes.items():
             for method in methods:
-                if path in ("/health", "/ready", "/"):
+                if path in ("/health", "/"):
                     continue
                 concrete = re.sub(r"\{[^}]*\}", "x", path)
                 body = {} if method == "post" else None
@@ -201,7 +202,7 @@ class Operations(WithServer):
         self.assertTrue(until(lambda: os.path.getsize(log) > 0))
         os.rename(log, log + ".1")
         server.hang_up()
-        self.assertTrue(until(lambda: os.path.exists(log) and "reload" in open(log).read()))
+        self.assertTrue(until(lambda: os.path.exists(log) and "reload" in pathlib.Path(log).read_text()))
         with open(config, "w") as out:
             out.write('log-level = "error"\n')
         server.hang_up()
@@ -213,7 +214,7 @@ class Operations(WithServer):
         with open(config, "w") as out:
             out.write('log-levle = "info"\n')
         server.hang_up()
-        self.assertTrue(until(lambda: "did you mean log-level?" in open(log).read()))
+        self.assertTrue(until(lambda: "did you mean log-level?" in pathlib.Path(log).read_text()))
         self.assertEqual(chat(server.port).status, 200)
 
     def test_a_configuration_file_is_held_to_the_flags(self):
