@@ -58,8 +58,9 @@ Status ServeOperations::check_certificate(const server::TlsOptions& tls) {
   SLUICE_TRY(const server::CertificateFacts facts, server::check_certificate(tls.certificate_file, tls.key_file, static_cast<int64_t>(std::time(nullptr))));
   operations_->metrics().gauge("sluice_certificate_expiry_timestamp_seconds", "When the TLS certificate ends, Unix time.", {},
                                [ends = static_cast<double>(facts.not_after_s)] { return ends; });
+  if (facts.expired) return Error{facts.warning};
   if (facts.warning.empty()) return {};
-  log_->say(facts.expired ? server::LogLevel::kError : server::LogLevel::kWarning, "certificate", facts.warning);
+  log_->say(server::LogLevel::kWarning, "certificate", facts.warning);
   if (!options_.log.empty()) fmt::print(stderr, "sluice: {}\n", facts.warning);
   return {};
 }

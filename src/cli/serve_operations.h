@@ -50,7 +50,7 @@ class ServeOperations {
   server::Operations& observer() { return *operations_; }
   server::Log& log() { return *log_; }
 
-  // An Error when the certificate cannot be served; what clients will refuse is told, and served.
+  // An Error when the certificate cannot be served or has expired; one that will soon is told.
   Status check_certificate(const server::TlsOptions& tls);
   void listen_for_admin(server::HttpOptions& http) const;
   void add_routes(server::Router& router, std::function<engine::EngineStatistics()> engine, uint64_t planned_bytes);

@@ -236,18 +236,31 @@ class Operations(WithServer):
             self.assertEqual(chat(server.port, model="two").status, 200)
             self.assertNotIn('"event":"request"', server.stderr())
 
-    def test_an_expired_certificate_is_served_and_said(self):
+    def test_an_expired_certificate_is_told_and_the_old_one_goes_on(self):
         folder = self.folder()
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{folder}/key.pem", "-out",
-                        f"{folder}/cert.pem", "-subj", "/CN=localhost", "-days", "-2"], check=True, capture_output=True)
-        server = self.serve("--tls-cert", f"{folder}/cert.pem", "--tls-key", f"{folder}/key.pem", folder=folder)
+
+        def certificate(days, name):
+            for arguments in (["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key", "-out", "request",
+                               "-subj", "/CN=localhost"], ["x509", "-req", "-in", "request", "-signkey", f"{name}.key", "-days", days, "-out", f"{name}.pem"]):
+                subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+        certificate("-1", "old")
+        done = subprocess.run([BINARY, "serve", "--port", "0", "--tls-cert", f"{folder}/old.pem", "--tls-key", f"{folder}/old.key"], capture_output=True,
+                              text=True, timeout=60, env={**os.environ, "XDG_STATE_HOME": folder})
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("the certificate of localhost expired on", done.stderr)
+        certificate("5", "good")
+        server = self.serve("--tls-cert", f"{folder}/good.pem", "--tls-key", f"{folder}/good.key", folder=folder)
         self.assertEqual(request(server.port, "GET", "/health", tls=True).status, 200)
-        self.assertIn("the certificate of localhost expired on", server.stderr())
-        with open(f"{folder}/key.pem", "w") as out:
-            out.write("no key any more")
-        server.hang_up()
-        self.assertTrue(until(lambda: "stays as it was" in server.stderr()))
-        self.assertEqual(request(server.port, "GET", "/health", tls=True).status, 200)
+        self.assertIn("the certificate of localhost expires on", server.stderr())  # within two weeks
+        for bad in ("expired on", "holds no PEM private key"):
+            if bad == "expired on":
+                shutil.copy(f"{folder}/old.pem", f"{folder}/good.pem")
+                shutil.copy(f"{folder}/old.key", f"{folder}/good.key")
+            else:
+                pathlib.Path(folder, "good.key").write_text("no key any more")
+            server.hang_up()
+            self.assertTrue(until(lambda bad=bad: bad in server.stderr() and "stays as it was" in server.stderr()), server.stderr())
+            self.assertEqual(request(server.port, "GET", "/health", tls=True).status, 200)
 
     def test_an_address_for_others_needs_keys_and_tls(self):
         with tempfile.TemporaryDirectory() as folder:
