@@ -1,4 +1,5 @@
 """A `sluice serve` on this machine for tests, and the plainest HTTP client: what is sent is what the test wrote."""
+import contextlib
 import json
 import os
 import pathlib
@@ -43,13 +44,14 @@ def dechunked(body):
 
 def exchange(port, raw, tls=False, timeout=60):
     """One request on a connection of its own, read to its end."""
-    with socket.create_connection(("127.0.0.1", port), timeout=timeout) as plain:
+    with contextlib.ExitStack() as stack:
+        plain = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=timeout))
         sock = plain
         if tls:
             context = ssl.create_default_context()
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
-            sock = context.wrap_socket(plain)
+            sock = stack.enter_context(context.wrap_socket(plain))
         sock.sendall(raw)
         data = b""
         while True:
