@@ -145,7 +145,8 @@ void run_random(benchmark::State& bench) {
     auto constraint = compiled(schema.get<std::string>(), *vocabulary);
     constraints.push_back(constraint.ok() ? *constraint : nullptr);
   }
-  const auto scheduler = engine::Scheduler::create(model, tokenizer, 1, {.context = 2048, .sequences_max = 8, .queue_requests_max = 1u << 16});
+  const auto scheduler = engine::Scheduler::create(
+      model, tokenizer, 1, {.context = 2048, .sequences_max = 8, .queue_requests_max = 1u << 16, .now_us = [] { return uint64_t{1}; }});
   SLUICE_CHECK(scheduler.ok());
   std::ofstream out(std::string(path) + ".out");
   for (auto _ : bench) {

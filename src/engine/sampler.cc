@@ -1,6 +1,7 @@
 #include "engine/sampler.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "base/check.h"
@@ -66,18 +67,32 @@ uint64_t Sampler::bytes(size_t vocabulary, size_t tokens_max) {
 }
 
 // The logits themselves, or a copy in which penalties and bias are taken into account and what is forbidden is -infinity.
+// Word by word: whole ones are copied or left out, and of the others the rarer kind of bit is gone through.
+void Sampler::mask_logits(std::span<const float> logits, std::span<const uint64_t> mask) {
+  changed_.resize(logits.size());
+  for (size_t begin = 0; begin < logits.size(); begin += 64) {
+    const size_t end = std::min(begin + 64, logits.size());
+    const uint64_t word = begin / 64 < mask.size() ? mask[begin / 64] : 0;
+    const bool most = std::popcount(word) > 32;
+    if (most) {
+      std::copy(logits.begin() + static_cast<std::ptrdiff_t>(begin), logits.begin() + static_cast<std::ptrdiff_t>(end),
+                changed_.begin() + static_cast<std::ptrdiff_t>(begin));
+    } else {
+      std::fill(changed_.begin() + static_cast<std::ptrdiff_t>(begin), changed_.begin() + static_cast<std::ptrdiff_t>(end), -INFINITY);
+    }
+    for (uint64_t bits = most ? ~word : word; bits != 0; bits &= bits - 1) {
+      const size_t id = begin + static_cast<size_t>(std::countr_zero(bits));
+      if (id < end) changed_[id] = most ? -INFINITY : logits[id];
+    }
+  }
+}
+
 std::span<const float> Sampler::changed_logits(const SamplerOptions& options, const DrawInput& input) {
   if (input.mask.empty() && input.banned.empty() && !options.changes_logits()) return input.logits;
   if (input.mask.empty()) {
     changed_.assign(input.logits.begin(), input.logits.end());
   } else {
-    changed_.assign(input.logits.size(), -INFINITY);
-    for (size_t word = 0; word < input.mask.size(); ++word) {
-      for (uint64_t bits = input.mask[word]; bits != 0; bits &= bits - 1) {
-        const size_t id = word * 64 + static_cast<size_t>(__builtin_ctzll(bits));
-        if (id < changed_.size()) changed_[id] = input.logits[id];
-      }
-    }
+    mask_logits(input.logits, input.mask);
   }
   if (options.counts() && input.counts != nullptr) penalize(options, *input.counts);
   if (options.dry.multiplier > 0) penalize_repetitions(options.dry, input.tokens);

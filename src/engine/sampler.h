@@ -127,6 +127,7 @@ class Sampler {
   static bool likelier(const Candidate& a, const Candidate& b) { return a.logit != b.logit ? a.logit > b.logit : a.id < b.id; }
 
   std::span<const float> changed_logits(const SamplerOptions& options, const DrawInput& input);
+  void mask_logits(std::span<const float> logits, std::span<const uint64_t> mask);
   void penalize(const SamplerOptions& options, const TokenCounts& counts);
   void penalize_repetitions(const DryOptions& options, std::span<const int32_t> tokens);
   void choose_candidates(const SamplerOptions& options, std::span<const float> logits, float top);

@@ -43,7 +43,7 @@ def main():
                                                   "max_tokens": options.max_tokens, "seed": options.seed}))
         subprocess.run([options.binary, "--benchmark_filter=constrained/random_model"], env={**os.environ, "SLUICE_CONSTRAINED_JOBS": jobs},
                        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        runs = [json.loads(line) for line in pathlib.Path(jobs + ".out").read_text().splitlines()]
+        runs = [json.loads(line) for line in pathlib.Path(jobs + ".out").read_text().split("\n") if line]
     validators = [jsonschema.validators.validator_for(s, default=jsonschema.Draft202012Validator)(s) for s in schemas]
     ends = collections.Counter(run["finish_reason"] for run in runs)
     bad = 0
