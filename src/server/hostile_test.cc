@@ -2,6 +2,10 @@
 #include <gtest/gtest.h>
 
 #include <fmt/format.h>
+#include <netinet/tcp.h>
+
+#include <chrono>
+#include <thread>
 
 #include "server/json_fields.h"
 #include "server/limits.h"
@@ -232,6 +236,19 @@ TEST(Reliability, H7HttpConformanceAndSmuggling) {
   const std::string chunked = fmt::format("{:x};note=1\r\n{}\r\n{:x}\r\n{}\r\n0\r\nX-Trailer: a\r\n\r\n", 10, good_body.substr(0, 10),
       good_body.size() - 10, good_body.substr(10));
   EXPECT_EQ(status(post + "Transfer-Encoding: chunked\r\n\r\n" + chunked), 200);
+  {
+    Client drop(server.address());  // the same, a byte at a time
+    const int now = 1;
+    ::setsockopt(drop.fd(), IPPROTO_TCP, TCP_NODELAY, &now, sizeof(now));
+    for (const char& c : post + "Transfer-Encoding: chunked\r\n\r\n" + chunked) drop.send(std::string_view(&c, 1));
+    EXPECT_EQ(drop.read_reply().status, 200);
+    drop.send("POST /tokenize HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n");
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    drop.send("\r");
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    drop.send("\n");
+    EXPECT_EQ(drop.read_reply().status, 400);  // no body, not the end of the process
+  }
   EXPECT_EQ(status("\r\nGET http://localhost/health HTTP/1.1\r\nHost: localhost\r\n\r\n"), 200);
   Client client(server.address());
   client.send("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\nGET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n");

@@ -5,6 +5,7 @@
 #include <boost/asio/buffer.hpp>
 #include <boost/beast/http/basic_parser.hpp>
 #include <boost/beast/http/error.hpp>
+#include <utility>
 
 #include "server/limits.h"
 
@@ -66,14 +67,14 @@ class Reader final : public http::basic_parser<true> {
  public:
   Reader() {
     header_limit(static_cast<uint32_t>(limits::kHttpHeaderBytesMax));
-    body_limit(boost::none);
     eager(false);
+    skip(true);  // bodies are read below: Beast's own reader of chunks trusts the caller with how bytes arrive, and asserts
   }
 
   std::optional<ParseFailure> failure;
   HttpRequest request;
-  uint64_t body_bytes_max = 0;
   bool head_done = false;
+  bool chunked = false;
   bool expects_continue = false;
   int version = 11;
 
@@ -123,7 +124,6 @@ class Reader final : public http::basic_parser<true> {
   }
 
   void on_field_impl(http::field, string_view name, string_view value, error_code& ec) override {
-    if (head_done) return;  // trailers are read and dropped
     if (request.headers.size() == limits::kHttpFieldsMax) return fail(431, fmt::format("more than {} header fields", limits::kHttpFieldsMax), ec);
     if (name.size() + value.size() > limits::kHttpFieldBytesMax) {
       return fail(431, fmt::format("the field {} has {} bytes, the limit is {}", view(name).substr(0, 64), value.size(), limits::kHttpFieldBytesMax), ec);
@@ -154,35 +154,126 @@ class Reader final : public http::basic_parser<true> {
     if (codings > 1) return fail(400, "several Transfer-Encoding fields", ec);
     if (codings > 0 && lengths > 0) return fail(400, "Content-Length and Transfer-Encoding together", ec);
     if (codings > 0 && version == 10) return fail(400, "Transfer-Encoding in HTTP/1.0", ec);
-  }
-
-  size_t take_body(string_view bytes, error_code& ec) {
-    if (bytes.size() > body_bytes_max - std::min<uint64_t>(request.body.size(), body_bytes_max)) {
-      fail(413, fmt::format("the body is longer than {} bytes", body_bytes_max), ec);
-      return 0;
-    }
-    request.body.append(bytes.data(), bytes.size());
-    return bytes.size();
+    chunked = codings > 0;
   }
 
   void on_response_impl(int, string_view, int, error_code&) override {}
   void on_body_init_impl(const boost::optional<uint64_t>&, error_code&) override {}
-  size_t on_body_impl(string_view bytes, error_code& ec) override { return take_body(bytes, ec); }
-  void on_chunk_header_impl(uint64_t size, string_view extensions, error_code& ec) override {
-    if (extensions.size() > limits::kHttpChunkExtensionBytesMax) return fail(400, "a chunk extension is too long", ec);
-    if (size > body_bytes_max - std::min<uint64_t>(request.body.size(), body_bytes_max)) {
-      fail(413, fmt::format("the body is longer than {} bytes", body_bytes_max), ec);
-    }
-  }
-  size_t on_chunk_body_impl(uint64_t, string_view bytes, error_code& ec) override { return take_body(bytes, ec); }
+  size_t on_body_impl(string_view, error_code&) override { return 0; }
+  void on_chunk_header_impl(uint64_t, string_view, error_code&) override {}
+  size_t on_chunk_body_impl(uint64_t, string_view, error_code&) override { return 0; }
   void on_finish_impl(error_code&) override {}
 };
 
+// A body by its length, or in chunks (RFC 9112, 7.1): a byte at a time in the lines between, so it does not matter how they arrive.
+class BodyReader {
+ public:
+  void begin(bool chunked, uint64_t length, uint64_t bytes_max) {
+    bytes_max_ = bytes_max;
+    left_ = length;
+    at_ = chunked ? At::kSize : At::kData;
+    chunked_ = chunked;
+  }
+  bool done() const { return at_ == At::kDone || (!chunked_ && left_ == 0); }
+
+  // How many bytes were taken; stops at done() and at a failure.
+  size_t feed(std::string_view bytes, std::string& body, std::optional<ParseFailure>& failure) {
+    size_t taken = 0;
+    while (taken < bytes.size() && !done() && !failure) {
+      if (at_ == At::kData) {
+        const size_t n = std::min<uint64_t>(left_, bytes.size() - taken);
+        if (n > bytes_max_ - std::min<uint64_t>(body.size(), bytes_max_)) {
+          failure = too_long();
+          break;
+        }
+        body.append(bytes, taken, n);
+        taken += n;
+        left_ -= n;
+        if (chunked_ && left_ == 0) at_ = At::kDataCr;
+        continue;
+      }
+      step(bytes[taken++], body.size(), failure);
+    }
+    return taken;
+  }
+
+ private:
+  enum class At : uint8_t { kData, kSize, kExtension, kSizeLf, kDataCr, kDataLf, kTrailerStart, kTrailer, kTrailerLf, kEndLf, kDone };
+
+  ParseFailure too_long() const { return {413, fmt::format("the body is longer than {} bytes", bytes_max_)}; }
+
+  void step(char c, size_t have, std::optional<ParseFailure>& failure) {
+    const auto bad = [&] { failure = ParseFailure{400, "malformed chunked body"}; };
+    switch (at_) {
+      case At::kSize:
+        if (const int digit = hex(c); digit >= 0) {
+          if (++digits_ > 15) return bad();
+          size_ = size_ * 16 + static_cast<uint64_t>(digit);
+        } else if (digits_ > 0 && (c == ';' || c == '\r')) {
+          at_ = c == ';' ? At::kExtension : At::kSizeLf;
+          line_ = 0;
+        } else {
+          bad();
+        }
+        break;
+      case At::kExtension:
+        if (c == '\r') {
+          at_ = At::kSizeLf;
+        } else if (c == '\n' || ++line_ > limits::kHttpChunkExtensionBytesMax) {
+          bad();
+        }
+        break;
+      case At::kSizeLf:
+        if (c != '\n') return bad();
+        if (size_ > bytes_max_ - std::min<uint64_t>(have, bytes_max_)) {
+          failure = too_long();
+          return;
+        }
+        at_ = size_ == 0 ? At::kTrailerStart : At::kData;
+        left_ = std::exchange(size_, 0);
+        digits_ = 0;
+        break;
+      case At::kDataCr:
+        if (c != '\r') return bad();
+        at_ = At::kDataLf;
+        break;
+      case At::kDataLf:
+        if (c != '\n') return bad();
+        at_ = At::kSize;
+        break;
+      case At::kTrailerStart:
+        at_ = c == '\r' ? At::kEndLf : At::kTrailer;
+        if (c == '\n' || c == ' ' || c == '\t') bad();
+        break;
+      case At::kTrailer:  // read and dropped
+        if (++trailers_ > limits::kHttpFieldBytesMax) failure = ParseFailure{431, "the trailers are too long"};
+        if (c == '\n') return bad();
+        if (c == '\r') at_ = At::kTrailerLf;
+        break;
+      case At::kTrailerLf:
+        if (c != '\n') return bad();
+        at_ = At::kTrailerStart;
+        break;
+      case At::kEndLf:
+        if (c != '\n') return bad();
+        at_ = At::kDone;
+        break;
+      case At::kData:
+      case At::kDone: break;
+    }
+  }
+
+  At at_ = At::kData;
+  bool chunked_ = false;
+  uint64_t bytes_max_ = 0, left_ = 0, size_ = 0;
+  uint32_t digits_ = 0, line_ = 0, trailers_ = 0;
+};
+
 struct RequestParser::Impl {
+  BodyReader body;
   std::unique_ptr<Reader> reader = std::make_unique<Reader>();
   State state = State::kStart;
   ParseFailure failure;
-  bool body_allowed = false;
   // Of the header's bytes: the last one looked at, to find folded lines.
   size_t scanned = 0;
   char last = 0;
@@ -198,7 +289,7 @@ HttpRequest& RequestParser::request() { return impl_->reader->request; }
 bool RequestParser::keep_alive() const { return impl_->reader->keep_alive(); }
 bool RequestParser::version_1_0() const { return impl_->reader->version == 10; }
 bool RequestParser::expects_continue() const { return impl_->reader->expects_continue; }
-bool RequestParser::has_body() const { return !impl_->reader->is_done(); }
+bool RequestParser::has_body() const { return impl_->reader->chunked || content_length().value_or(0) > 0; }
 
 std::optional<uint64_t> RequestParser::content_length() const {
   const auto length = impl_->reader->content_length();
@@ -207,12 +298,9 @@ std::optional<uint64_t> RequestParser::content_length() const {
 
 void RequestParser::read_body(uint64_t body_bytes_max) {
   Impl& m = *impl_;
-  m.reader->body_bytes_max = body_bytes_max;
-  m.state = State::kBody;
-  m.reader->eager(true);
-  if (m.reader->is_done()) {
-    m.state = State::kDone;
-  } else if (const auto length = content_length(); length && *length > body_bytes_max) {
+  m.body.begin(m.reader->chunked, content_length().value_or(0), body_bytes_max);
+  m.state = m.body.done() ? State::kDone : State::kBody;
+  if (const auto length = content_length(); length && *length > body_bytes_max) {
     m.state = State::kFailed;
     m.failure = {413, fmt::format("the body has {} bytes, the limit is {}", *length, body_bytes_max)};
   }
@@ -226,7 +314,14 @@ size_t RequestParser::feed(std::string_view bytes) {
     m.failure = std::move(failure);
     return taken;
   };
-  while (m.state == State::kStart || m.state == State::kHeader || m.state == State::kBody) {
+  if (m.state == State::kBody) {
+    std::optional<ParseFailure> failure;
+    taken = m.body.feed(bytes, m.reader->request.body, failure);
+    if (failure) return fail(std::move(*failure));
+    if (m.body.done()) m.state = State::kDone;
+    return taken;
+  }
+  while (m.state == State::kStart || m.state == State::kHeader) {
     std::string_view rest = bytes.substr(taken);
     if (m.state == State::kStart) {
       // Empty lines before a request are to be ignored (RFC 9112, 2.2).
@@ -240,26 +335,22 @@ size_t RequestParser::feed(std::string_view bytes) {
     if (rest.empty()) return taken;
     error_code ec;
     const size_t used = m.reader->put(boost::asio::const_buffer(rest.data(), rest.size()), ec);
-    if (m.state == State::kHeader) {
-      for (; m.scanned < rest.size(); ++m.scanned) {
-        const char c = rest[m.scanned];
-        if (m.reader->is_header_done() && m.scanned >= used) break;
-        if (m.last == '\n' && (c == ' ' || c == '\t')) return fail({400, "folded header lines are not taken"});
-        m.last = c;
-      }
-      m.scanned -= std::min(m.scanned, used);
+    for (; m.scanned < rest.size(); ++m.scanned) {
+      const char c = rest[m.scanned];
+      if (m.reader->is_header_done() && m.scanned >= used) break;
+      if (m.last == '\n' && (c == ' ' || c == '\t')) return fail({400, "folded header lines are not taken"});
+      m.last = c;
     }
+    m.scanned -= std::min(m.scanned, used);
     taken += used;
     if (m.reader->failure) return fail(*m.reader->failure);
     if (ec == http::error::need_more) {
-      if (m.state == State::kHeader && rest.size() - used >= limits::kHttpHeaderBytesMax) return fail(failure_of(http::error::header_limit));
-      if (used == 0) return taken;
-      continue;
+      if (rest.size() - used >= limits::kHttpHeaderBytesMax) return fail(failure_of(http::error::header_limit));
+      return taken;
     }
     if (ec) return fail(failure_of(ec));
-    if (m.state == State::kHeader && m.reader->is_header_done()) m.state = State::kHead;
-    if (m.state == State::kBody && m.reader->is_done()) m.state = State::kDone;
-    if (used == 0 && m.state != State::kHead && m.state != State::kDone) return taken;
+    if (m.reader->is_header_done()) m.state = State::kHead;
+    if (used == 0) return taken;
   }
   return taken;
 }
