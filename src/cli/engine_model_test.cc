@@ -1,7 +1,11 @@
 // The engine over real models: its answers are those of one session that computes everything from nothing, whatever the store, companions, forks and drafts do.
 #include <gtest/gtest.h>
+#include <time.h>
 
+#include <algorithm>
 #include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <mutex>
@@ -222,6 +226,104 @@ TEST(EngineModel, RandomHistoriesOnGoldenModelsChangeNoBit) {
     }
     EXPECT_GT(scheduler->statistics().cached_tokens, 500u) << name;
   }
+}
+
+// Times below are this process's CPU time, with one thread: other programs do not count.
+uint64_t cpu_us() {
+  timespec now{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000 + static_cast<uint64_t>(now.tv_nsec) / 1000;
+}
+
+struct Served {
+  std::vector<int32_t> tokens;
+  std::vector<uint64_t> at_us;
+  bool is_done = false;
+};
+struct ServedSink final : engine::ResponseSink {
+  explicit ServedSink(Served& served) : out(served) {}
+  void token(const engine::TokenOut& t) override {
+    out.tokens.push_back(t.id);
+    out.at_us.push_back(cpu_us());
+  }
+  void done(const RequestDone&) override { out.is_done = true; }
+  Served& out;
+};
+
+class Measured {
+ public:
+  explicit Measured(uint32_t sequences) {
+    ModelOptions options;
+    options.threads = 1;
+    options.users = sequences;
+    options.logit_rows = 16;
+    options.context = 8192;
+    model_.emplace(load_model(options).value());
+    runner_.emplace(*model_->runtime);
+    engine::EngineOptions engine{.context = 8192, .sequences_max = sequences, .speculation = true, .now_us = cpu_us};
+    scheduler_ = engine::Scheduler::create(*runner_, *model_->tokenizer, 1, engine).value();
+  }
+  void ask(Served& out, const std::vector<int32_t>& prompt, uint64_t max_tokens, uint32_t speculate) {
+    engine::Request request{.prompt = prompt, .max_tokens = max_tokens, .keep = false, .use_store = false, .speculate = speculate};
+    request.sampler.temperature = 0;
+    request.stop.ignore_end = true;
+    scheduler_->add(++last_id_, request, std::make_shared<ServedSink>(out));
+  }
+  void run() {
+    while (!scheduler_->idle()) scheduler_->step();
+  }
+  engine::Scheduler& scheduler() { return *scheduler_; }
+
+ private:
+  std::optional<LoadedModel> model_;
+  std::optional<engine::RuntimeRunner> runner_;
+  std::unique_ptr<engine::Scheduler> scheduler_;
+  engine::RequestId last_id_ = 0;
+};
+
+TEST(EngineModel, SpeculationIsNeverMuchSlowerAndChangesNothing) {
+  if (std::getenv("SLUICE_SLOW_TESTS") == nullptr) GTEST_SKIP() << "slow: SLUICE_SLOW_TESTS=1";
+  Measured measured(1);
+  double with = 0, without = 0;
+  for (uint64_t seed = 1; seed <= 12; ++seed) {
+    const std::vector<int32_t> prompt = random_tokens(seed, 40, 2000);
+    Served plain, drafted;
+    uint64_t begin = cpu_us();
+    measured.ask(plain, prompt, 300, 0);
+    measured.run();
+    without += static_cast<double>(cpu_us() - begin);
+    begin = cpu_us();
+    measured.ask(drafted, prompt, 300, 6);
+    measured.run();
+    with += static_cast<double>(cpu_us() - begin);
+    EXPECT_EQ(plain.tokens, drafted.tokens);
+  }
+  std::printf("with speculation: %.2f times as fast\n", without / with);
+  EXPECT_LT(with, without / 0.97);
+}
+
+TEST(EngineModel, ALongPromptBesideEightDecodingSequences) {
+  if (std::getenv("SLUICE_SLOW_TESTS") == nullptr) GTEST_SKIP() << "slow: SLUICE_SLOW_TESTS=1";
+  Measured measured(9);
+  std::vector<Served> talkers(8);
+  for (size_t i = 0; i < talkers.size(); ++i) measured.ask(talkers[i], random_tokens(i, 30, 2000), 900, 0);
+  for (int i = 0; i < 300; ++i) measured.scheduler().step();
+  const size_t alone = talkers[0].at_us.size();
+  Served reader;
+  measured.ask(reader, random_tokens(99, 7000, 2000), 2, 0);
+  while (!reader.is_done && talkers[0].at_us.size() < 890) measured.scheduler().step();
+  const size_t beside = talkers[0].at_us.size();
+  const auto p99 = [&](size_t from, size_t to) {
+    std::vector<uint64_t> gaps;
+    for (size_t i = from + 1; i < to; ++i) gaps.push_back(talkers[0].at_us[i] - talkers[0].at_us[i - 1]);
+    std::sort(gaps.begin(), gaps.end());
+    return static_cast<double>(gaps[gaps.size() * 99 / 100]);
+  };
+  const double before = p99(50, alone), during = p99(alone, beside);
+  std::printf("between tokens, p99: %.0f us alone, %.0f us beside a prompt of 7000 tokens (%.2f times), over %zu tokens\n", before, during, during / before,
+              beside - alone);
+  EXPECT_LE(during, 2 * before);
+  measured.scheduler().cancel_all();
 }
 
 }  // namespace
