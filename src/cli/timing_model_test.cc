@@ -1,0 +1,41 @@
+// The time model runs end to end on the embedded model: rates of every kind of op that it has, and predictions of the right size. How near they are is
+// measured on a quiet machine (docs/lpu.md, row 9); here other processes may take a good part of either side.
+#include "cli/timing_model.h"
+
+#include <gtest/gtest.h>
+
+namespace sluice::cli {
+namespace {
+
+TEST(TimeModel, PredictsTheEmbeddedModelsTime) {
+  ModelOptions options;
+  options.threads = 1;
+  options.context = 256;
+  options.no_cache = true;
+  Result<LoadedModel> model = load_model(options);
+  ASSERT_TRUE(model.ok()) << model.error().message;
+  const auto times = predict_times(*model, 32, 2);
+  ASSERT_TRUE(times.ok()) << times.error().message;
+  ASSERT_EQ(times->size(), 2u);
+  for (const PredictedTime& time : *times) {
+    EXPECT_GT(time.measured_s, 0) << time.what;
+    EXPECT_GT(time.predicted_s, time.measured_s / 5) << time.what;
+    EXPECT_LT(time.predicted_s, time.measured_s * 5) << time.what;
+    EXPECT_NEAR(time.error, time.predicted_s / time.measured_s - 1, 1e-6) << time.what;
+  }
+}
+
+TEST(TimeModel, IsOfOneThread) {
+  ModelOptions options;
+  options.threads = 2;
+  options.context = 64;
+  options.no_cache = true;
+  Result<LoadedModel> model = load_model(options);
+  ASSERT_TRUE(model.ok()) << model.error().message;
+  const auto times = predict_times(*model, 32, 1);
+  ASSERT_FALSE(times.ok());
+  EXPECT_NE(times.error().message.find("--threads 1"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace sluice::cli
