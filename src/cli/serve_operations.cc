@@ -26,7 +26,8 @@ void add_operations(CLI::App& app, OperationsOptions& o) {
   app.add_option("--admin-host", o.admin_host, "Address of the admin port")->capture_default_str();
   app.add_option("--queue-deadline", o.queue_deadline_s, "Seconds that a request may wait (default: no limit)")->check(CLI::Range(0.0, 86400.0));
   app.add_option("--flex-deadline", o.flex_deadline_s, "Seconds that a flex request may wait")->capture_default_str()->check(CLI::Range(0.0, 86400.0));
-  app.add_option("--queue-tokens", o.queue_tokens, "Tokens of all requests let in, by their price (default: what the queue takes)")->check(CLI::PositiveNumber);
+  app.add_option("--queue-tokens", o.queue_tokens, "Tokens of all requests let in, by their price (default: 1 Mi and two contexts a user)")
+      ->check(CLI::PositiveNumber);
   app.add_option("--queue-bytes", o.queue_bytes, "Bytes of their bodies")->capture_default_str();
 }
 
@@ -63,6 +64,10 @@ Status ServeOperations::check_certificate(const server::TlsOptions& tls) {
   log_->say(server::LogLevel::kWarning, "certificate", facts.warning);
   if (!options_.log.empty()) fmt::print(stderr, "sluice: {}\n", facts.warning);
   return {};
+}
+
+void ServeOperations::set_context(uint64_t context_tokens, uint64_t users) {
+  if (options_.queue_tokens == 0) gate_->set_tokens_max(engine::EngineOptions{}.queue_tokens_max + 2 * users * context_tokens);
 }
 
 void ServeOperations::listen_for_admin(server::HttpOptions& http) const {

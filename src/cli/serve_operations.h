@@ -52,6 +52,9 @@ class ServeOperations {
 
   // An Error when the certificate cannot be served or has expired; one that will soon is told.
   Status check_certificate(const server::TlsOptions& tls);
+  // Unless --queue-tokens says otherwise, room for what the engine's queue takes and for two full contexts a user: a request that names no max_tokens is
+  // priced at all that its context leaves.
+  void set_context(uint64_t context_tokens, uint64_t users);
   void listen_for_admin(server::HttpOptions& http) const;
   void add_routes(server::Router& router, std::function<engine::EngineStatistics()> engine, uint64_t planned_bytes);
   // SIGHUP: keys, log file and level, certificate.

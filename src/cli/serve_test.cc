@@ -30,7 +30,7 @@ class Served {
       dup2(ends[1], STDOUT_FILENO);
       close(ends[0]);
       close(ends[1]);
-      const std::string command = "exec " SLUICE_BINARY " serve --port 0 " + arguments;
+      const std::string command = "exec " SLUICE_BINARY " serve --port 0 --no-access-log --key-file /nonexistent/keys.db " + arguments;
       execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
       _exit(127);
     }

@@ -185,6 +185,7 @@ int serve(const ServeOptions& given) {
     return now && now->draining();
   });
   const uint64_t total = model->plan.weights + model->plan.activations + engine_bytes + *store;
+  desk.set_context(model->context, options.model.users);
   desk.add_routes(router, [&backend] { return backend.statistics(); }, total);
   Result<std::unique_ptr<server::HttpServer>> started = server::HttpServer::start(http_wanted, router, desk.gate(), &desk.observer());
   if (!started.ok()) return fail(started.error());

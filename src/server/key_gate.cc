@@ -100,6 +100,11 @@ KeyGate::~KeyGate() {
   save_uses();
 }
 
+void KeyGate::set_tokens_max(uint64_t tokens) {
+  const std::lock_guard lock(lock_);
+  options_.tokens_max = tokens;
+}
+
 void KeyGate::start() {
   thread_ = std::thread([this] {
     std::unique_lock lock(thread_lock_);

@@ -67,6 +67,7 @@ class KeyGate final : public Gate {
   void finished(const Identity& identity, uint64_t ticket, const Usage& usage) override;
   std::vector<Header> headers(const Identity& identity) override;
 
+  void set_tokens_max(uint64_t tokens);  // when the model's context is known
   void start();   // a thread that ticks four times a second
   void tick();    // keys that changed on disk take effect; once a minute the use of keys is written down
   KeyRing& ring() { return ring_; }

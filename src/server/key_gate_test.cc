@@ -194,6 +194,9 @@ TEST_F(GateTest, TokensAndBytesAreBoundedToo) {
   EXPECT_EQ(gate().admit({}, large).refusal.status, 503);
   large.bytes = 1'000'001;
   EXPECT_EQ(gate().admit({}, large).refusal.status, 413);
+  EXPECT_EQ(gate().admit({}, price(10'000, 10'000)).refusal.status, 413);
+  gate().set_tokens_max(100'000);
+  EXPECT_FALSE(gate().admit({}, price(10'000, 10'000)).refusal.refused());
 }
 
 // A steady server ends five requests a second. The n-th client that is sent away is told about n/5 seconds: none is told a time at which all come.
