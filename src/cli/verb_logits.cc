@@ -1,4 +1,5 @@
-// `sluice logits`: every logit of a token sequence as safetensors, for comparing engines bit by bit; `sluice perplexity`: how well a model predicts a text.
+// `sluice logits`: every logit of a token sequence as safetensors, for comparing engines bit by bit; `sluice perplexity`: how well a model predicts a text,
+// or each of many texts after its own context.
 #include <fmt/format.h>
 
 #include <cmath>
@@ -168,6 +169,73 @@ Result<PerplexityResult> compute_perplexity(const PerplexityOptions& options) {
   return out;
 }
 
+// One line of a --pairs file, {"context": ..., "text": ...}: how well `text` is predicted after `context`, each turned to tokens by itself.
+Result<PerplexityResult> score_pair(LoadedModel& model, engine::Session& session, const std::string& line) {
+  const nlohmann::json pair = nlohmann::json::parse(line, nullptr, false);
+  if (!pair.is_object() || !pair.value("context", nlohmann::json()).is_string() || !pair.value("text", nlohmann::json()).is_string()) {
+    return Error{"expected an object with the strings context and text"};
+  }
+  const std::string text = pair["text"];
+  SLUICE_TRY(std::vector<int32_t> ids, model.tokenizer->encode(pair["context"].get<std::string>(), {.parse_special = false, .add_special = true}));
+  SLUICE_TRY(const std::vector<int32_t> own, model.tokenizer->encode(text, {.parse_special = false, .add_special = false}));
+  const size_t first = ids.size();
+  if (first == 0 || own.empty()) return Error{"context and text need a token each"};
+  ids.insert(ids.end(), own.begin(), own.end());
+  if (ids.size() > session.context()) return Error{fmt::format("{} tokens, --window holds {}", ids.size(), session.context())};
+  PerplexityResult out{.bytes = text.size()};
+  session.reset();
+  engine::Session::FeedOptions feed;
+  feed.all_logits = true;
+  feed.on_logits = [&](uint64_t position, size_t rows) {
+    for (size_t i = 0; i < rows; ++i) {
+      const size_t next = position + i + 1;
+      if (next < first || next >= ids.size()) continue;
+      out.nll += surprise(session.runtime().logits(i), ids[next]);
+      ++out.predicted;
+    }
+  };
+  SLUICE_TRY_VOID(session.feed(ids, feed));
+  return out;
+}
+
+Result<std::vector<PerplexityResult>> compute_pairs(const PerplexityOptions& options) {
+  SLUICE_TRY(const std::string lines, platform::read_whole_file(options.pairs, limits::kPromptBytesMax));
+  ModelOptions model_options = options.model;
+  model_options.all_logits = true;
+  model_options.context = options.window;
+  SLUICE_TRY(LoadedModel model, load_model(model_options));
+  if (!model.tokenizer.ok()) return model.tokenizer.error();
+  SLUICE_TRY(auto session, engine::Session::create(*model.runtime, options.window));
+  ProgressBar bar("reading", lines.size());
+  std::vector<PerplexityResult> out;
+  for (size_t begin = 0, end = 0; begin < lines.size(); begin = end + 1) {
+    end = std::min(lines.find('\n', begin), lines.size());
+    Result<PerplexityResult> scored = score_pair(model, *session, lines.substr(begin, end - begin));
+    if (!scored.ok()) return Error{fmt::format("{}, line {}: {}", options.pairs, out.size() + 1, scored.error().message)};
+    out.push_back(*scored);
+    bar.update(end);
+  }
+  if (out.empty()) return Error{fmt::format("{}: no pairs", options.pairs)};
+  return out;
+}
+
+int print_pairs(const PerplexityOptions& options) {
+  const Result<std::vector<PerplexityResult>> pairs = compute_pairs(options);
+  if (!pairs.ok()) return fail(pairs.error());
+  nlohmann::ordered_json each = nlohmann::ordered_json::array();
+  double nats_per_byte = 0;  // each text counts the same
+  for (const PerplexityResult& pair : *pairs) {
+    each.push_back({{"nll", pair.nll}, {"tokens", pair.predicted}, {"bytes", pair.bytes}});
+    nats_per_byte += pair.nll / static_cast<double>(pair.bytes) / static_cast<double>(pairs->size());
+  }
+  if (options.model.json) {
+    fmt::print("{}\n", nlohmann::ordered_json({{"nats_per_byte", nats_per_byte}, {"pairs", each}}).dump());
+  } else {
+    fmt::print("{:.4f} nats a byte, mean of {} texts after their contexts\n", nats_per_byte, pairs->size());
+  }
+  return 0;
+}
+
 }  // namespace
 
 int logits(const LogitsOptions& options) {
@@ -178,6 +246,7 @@ int logits(const LogitsOptions& options) {
 }
 
 int perplexity(const PerplexityOptions& options) {
+  if (!options.pairs.empty()) return print_pairs(options);
   const Result<PerplexityResult> result = compute_perplexity(options);
   if (!result.ok()) return fail(result.error());
   const double mean = result->nll / static_cast<double>(result->predicted);

@@ -263,7 +263,9 @@ int main_with(int argc, const char* const* argv) {
   CLI::App* perplexity_app = app.add_subcommand("perplexity", "How well a model predicts a text");
   add_model(*perplexity_app, perplexity_options.model);
   add_memory(*perplexity_app, perplexity_options.model);
-  perplexity_app->add_option("--file", perplexity_options.file, "Text (or token ids with --ids)")->required();
+  CLI::App* perplexity_source = perplexity_app->add_option_group("what")->require_option(1);
+  perplexity_source->add_option("--file", perplexity_options.file, "Text (or token ids with --ids)");
+  perplexity_source->add_option("--pairs", perplexity_options.pairs, "Lines of {\"context\": ..., \"text\": ...}: each text after its own context");
   perplexity_app->add_option("--window", perplexity_options.window, "Tokens of each window, all predicted but the first")->capture_default_str();
   perplexity_app->add_option("--first", perplexity_options.first, "Only the file's first so many tokens (default: all)")->check(CLI::PositiveNumber);
   perplexity_app->add_flag("--ids", perplexity_options.ids, "The file holds token ids");

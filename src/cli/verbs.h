@@ -89,7 +89,8 @@ int logits(const LogitsOptions& options);
 
 struct PerplexityOptions {
   ModelOptions model;
-  std::string file;
+  std::string file;   // one of file and pairs
+  std::string pairs;  // lines of {"context", "text"}
   uint64_t window = 512;
   uint64_t first = 0;  // only so many tokens of the file; 0: all
   bool ids = false;  // the file holds token ids, not text

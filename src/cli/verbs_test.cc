@@ -273,6 +273,25 @@ TEST(Perplexity, CountsWhatItsWindowsPredict) {
   fs::remove(file);
 }
 
+TEST(Perplexity, PairsFollowTheChainRule) {
+  const fs::path file = fs::temp_directory_path() / ("sluice-pairs-" + std::to_string(getpid()));
+  std::ofstream(file) << R"({"context": "Once upon a", "text": " time there was"})" << "\n"
+                      << R"({"context": "Once upon a time there was", "text": " a fox\nwho ran"})" << "\n"
+                      << R"({"context": "Once upon a", "text": " time there was a fox\nwho ran"})" << "\n";
+  const Outcome outcome = sluice("perplexity --json --pairs " + file.string());
+  ASSERT_EQ(outcome.status, 0) << outcome.text;
+  const nlohmann::json pairs = json_of(outcome)["pairs"];
+  ASSERT_EQ(pairs.size(), 3u);
+  EXPECT_GT(pairs[0]["nll"], 0);
+  EXPECT_NEAR(pairs[0]["nll"].get<double>() + pairs[1]["nll"].get<double>(), pairs[2]["nll"].get<double>(), 1e-3);
+  EXPECT_EQ(pairs[0]["tokens"].get<int>() + pairs[1]["tokens"].get<int>(), pairs[2]["tokens"].get<int>());
+  EXPECT_EQ(pairs[2]["bytes"], 29);
+  std::ofstream(file) << R"({"context": "Once"})" << "\n";
+  EXPECT_TRUE(contains(sluice("perplexity --pairs " + file.string()).text, "line 1: expected an object"));
+  EXPECT_EQ(sluice("perplexity").status, 2);
+  fs::remove(file);
+}
+
 TEST(Help, EveryVerbTeaches) {
   for (const char* verb : {"run", "plan", "compile", "inspect", "tokenize", "detokenize", "render", "logits", "perplexity"}) {
     const Outcome outcome = sluice(std::string(verb) + " --help");
