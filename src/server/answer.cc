@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -12,6 +13,17 @@
 namespace sluice::server {
 
 using engine::FinishReason;
+
+namespace {
+
+constexpr size_t kRingBytesMax = 1024 * 1024;
+
+// Room for as long a pause of the I/O thread whatever a step brings: about 400 tokens of each choice.
+size_t ring_bytes(uint32_t choices, bool logprobs) {
+  return std::min<size_t>(kRingBytesMax, limits::kTokenRingBytes * std::bit_ceil(choices) * (logprobs ? 4 : 1));
+}
+
+}  // namespace
 
 // What travels through the ring; behind it `tops` logprobs, `text_bytes` of text and `more_bytes` of more text.
 struct Answer::Record {
@@ -80,7 +92,7 @@ void Answer::run(const Api& api, const std::shared_ptr<Exchange>& exchange, engi
 
 Answer::Answer(const Api& api, std::shared_ptr<Exchange> exchange, AnswerPlan plan, std::unique_ptr<AnswerWriter> writer, uint32_t choices, bool logprobs)
     : api_(api), exchange_(std::move(exchange)), plan_(std::move(plan)), writer_(std::move(writer)), logprobs_(logprobs), streams_(writer_->streams()),
-      ring_(limits::kTokenRingBytes) {
+      ring_(ring_bytes(choices, logprobs)) {
   for (uint32_t i = 0; i < choices; ++i) choices_.emplace_back(plan_.text);
 }
 
