@@ -137,6 +137,12 @@ fs::path cache_folder() {
   return fs::temp_directory_path() / "sluice-cache";
 }
 
+fs::path state_folder() {
+  if (const char* state = std::getenv("XDG_STATE_HOME"); state != nullptr && *state == '/') return fs::path(state) / "sluice";
+  if (const char* home = std::getenv("HOME"); home != nullptr && *home == '/') return fs::path(home) / ".local" / "state" / "sluice";
+  return fs::temp_directory_path() / "sluice-state";
+}
+
 Result<Isa> choose_isa(const std::string& name) {
   if (name.empty()) return platform::best_isa();
   const std::optional<Isa> isa = isa_from_name(name);

@@ -72,5 +72,7 @@ Result<Isa> choose_isa(const std::string& name);
 Result<kernels::KvType> kv_type_from_name(const std::string& name);
 std::span<const std::byte> embedded_model();
 std::filesystem::path cache_folder();
+// $XDG_STATE_HOME/sluice, or ~/.local/state/sluice: what is worth keeping but can be made again.
+std::filesystem::path state_folder();
 
 }  // namespace sluice::cli

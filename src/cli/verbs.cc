@@ -175,6 +175,37 @@ void add_keys(CLI::App& app, KeysOptions& o, int& status) {
   limit->add_flag("--no-admin", o.no_admin, "May no longer use the admin routes")->excludes("--admin");
 }
 
+void add_state_files(CLI::App& app, StateFilesOptions& o) {
+  app.add_option("--folder", o.folder, "Folder of saved states (default: states under $XDG_STATE_HOME/sluice)");
+  add_json(app, o.json);
+}
+
+// The verbs over saved states; one set of options serves them, since one runs at a time.
+void add_state_verbs(CLI::App& state, StateFilesOptions& o, int& status) {
+  CLI::App* list = state.add_subcommand("list", "Saved states: what each goes on from, its tokens and bytes");
+  add_state_files(*list, o);
+  list->callback([&] { status = state_list(o); });
+  CLI::App* show = state.add_subcommand("show", "One saved state: its path, its token ids, with --text what they say");
+  add_state_files(*show, o);
+  show->add_option("id", o.id, "Its id, or how it begins")->required();
+  show->add_flag("--text", o.with_text, "Turn the ids to text with --model's tokenizer");
+  show->add_option("--model", o.model, "Model or tokenizer for --text; the embedded model if left out");
+  show->callback([&] { status = state_show(o); });
+  CLI::App* verify = state.add_subcommand("verify", "Read every byte of every saved state against its checksums; exit status 1 if one is damaged");
+  add_state_files(*verify, o);
+  verify->callback([&] { status = state_verify(o); });
+  CLI::App* export_app = state.add_subcommand("export", "Copy a saved state and what it stands on into a folder that another machine can use");
+  add_state_files(*export_app, o);
+  export_app->add_option("id", o.id, "Its id, or how it begins")->required();
+  export_app->add_option("-o,--out", o.out, "Folder to write")->required();
+  export_app->callback([&] { status = state_export(o); });
+  CLI::App* delete_app = state.add_subcommand("delete", "Delete a saved state and all that goes on from it");
+  add_state_files(*delete_app, o);
+  delete_app->add_option("id", o.id, "Its id, or how it begins");
+  delete_app->add_flag("--all", o.all, "Every saved state in the folder");
+  delete_app->callback([&] { status = state_delete(o); });
+}
+
 }  // namespace
 
 int main_with(int argc, const char* const* argv) {
@@ -319,6 +350,8 @@ int main_with(int argc, const char* const* argv) {
   CLI::App* replay_app = state_app->add_subcommand("replay", "Play traffic over the store with a stub model, and compare policies");
   add_state_replay(*replay_app, replay_options);
   replay_app->callback([&] { status = state_replay(replay_options); });
+  StateFilesOptions state_files_options;
+  add_state_verbs(*state_app, state_files_options, status);
 
   KeysOptions keys_options;
   add_keys(app, keys_options, status);

@@ -138,6 +138,21 @@ struct StateReplayOptions {
 };
 int state_replay(const StateReplayOptions& options);
 
+struct StateFilesOptions {
+  std::string folder;      // empty: state_folder()/states
+  std::string id;          // or its beginning
+  std::string out;         // export: a folder
+  std::string model;       // show: whose tokenizer turns ids to text
+  bool with_text = false;
+  bool all = false;        // delete
+  bool json = false;
+};
+int state_list(const StateFilesOptions& options);
+int state_show(const StateFilesOptions& options);
+int state_verify(const StateFilesOptions& options);
+int state_export(const StateFilesOptions& options);
+int state_delete(const StateFilesOptions& options);
+
 // Parses the command line and calls a verb.
 int main_with(int argc, const char* const* argv);
 

@@ -250,6 +250,11 @@ void DiskTier::Impl::run() {
     working = false;
     finished.push_back(std::move(job));
     if (queue.empty()) quiet.notify_all();
+    if (options.notify) {
+      lock.unlock();
+      options.notify();
+      lock.lock();
+    }
   }
 }
 
@@ -515,6 +520,8 @@ void DiskTier::refresh() {
   impl.push(std::move(job));
 }
 
+bool DiskTier::refreshing() const { return impl_->scanning; }
+
 bool DiskTier::idle() const { return impl_->unfinished == 0; }
 
 void DiskTier::wait() const {
@@ -553,7 +560,7 @@ uint64_t DiskTier::forget(uint64_t tenant, std::span<const int32_t> tokens) {
   return count;
 }
 
-DiskStats DiskTier::stats() const { return impl_->stats; }
+const DiskStats& DiskTier::stats() const { return impl_->stats; }
 
 Result<std::vector<SnapshotListing>> list_snapshots(const fs::path& folder) {
   std::vector<SnapshotListing> out;

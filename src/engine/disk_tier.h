@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -24,6 +25,7 @@ struct DiskOptions {
   uint64_t cap_bytes = 0;
   SnapshotBinding binding;
   uint32_t queue_max = 32;        // snapshots waiting to be written; one more is refused
+  std::function<void()> notify;   // called on the tier's thread when poll() has something to take in; must return at once
 };
 
 struct DiskHit {
@@ -62,6 +64,7 @@ class DiskTier {
 
   // Has the thread look for files that other processes have put into the folder; find() sees them after a poll(). Cheap when nothing changed.
   void refresh();
+  bool refreshing() const;
 
   // Nothing queued and nothing unfinished.
   bool idle() const;
@@ -69,7 +72,7 @@ class DiskTier {
   void wait() const;
   // Deletes a tenant's snapshots that go on from `tokens` (all of the tenant's if empty). The number deleted.
   uint64_t forget(uint64_t tenant, std::span<const int32_t> tokens);
-  DiskStats stats() const;
+  const DiskStats& stats() const;
 
  private:
   struct Impl;

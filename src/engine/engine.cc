@@ -135,6 +135,12 @@ uint64_t Engine::bytes(const runtime::Runtime& runtime, const EngineOptions& opt
 Result<std::unique_ptr<Engine>> Engine::create(runtime::Runtime& runtime, const text::Tokenizer& tokenizer, uint64_t fingerprint,
                                                const EngineOptions& options) {
   auto impl = std::make_unique<Impl>(runtime, options);
+  Impl* const waking = impl.get();
+  impl->options.kv_type = static_cast<uint32_t>(runtime.options().kv_type);
+  impl->options.disk_notify = [waking] {  // the disk has finished something: the engine's thread may be asleep
+    std::unique_lock lock(waking->mutex);
+    waking->post(lock);
+  };
   SLUICE_TRY(impl->scheduler, Scheduler::create(impl->runner, tokenizer, fingerprint, impl->options));
   impl->statistics.write(impl->scheduler->statistics());
   Impl* const running = impl.get();

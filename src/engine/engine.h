@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -111,6 +112,11 @@ struct EngineOptions {
   uint64_t store_bytes = 0;         // budget of the state store beyond running sequences
   uint64_t prefill_rows_max = 0;    // of a step while others decode; 0: chosen so that decode is not slowed more than twofold
   uint64_t store_ttl_ms = 0;
+  std::filesystem::path disk_folder;  // states live on below memory in this folder (disk_tier.h); empty: they do not
+  uint64_t disk_bytes = 0;            // cap of that folder
+  uint64_t program = 0;               // fingerprint of the program's text: what a saved state means
+  uint32_t kv_type = 0;               // of the pages; set by create()
+  std::function<void()> disk_notify;  // set by create()
   bool speculation = false;         // requests may ask to speculate: one more state for each sequence
   std::function<uint64_t()> now_us;  // injected clock; empty: the steady clock
 };
@@ -122,6 +128,7 @@ struct EngineStatistics {
   uint64_t steps = 0, prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0;
   uint64_t requests_done = 0, requests_failed = 0, requests_cancelled = 0;
   double prefill_tokens_per_s = 0, decode_step_ms = 0;  // running means, for Retry-After
+  uint64_t disk_snapshots = 0, disk_bytes = 0, disk_written = 0, disk_loaded = 0, disk_failures = 0;
   StoreStats store;
 };
 

@@ -73,6 +73,7 @@ Result<std::unique_ptr<Scheduler>> Scheduler::create(StepRunner& runner, const t
   SLUICE_TRY(scheduler->store_, StateStore::create(store, learned_evictor()));
   SLUICE_TRY(SequenceSlots slots, SequenceSlots::create(sizes, options.sequences_max, options.context, options.speculation, *scheduler->store_));
   scheduler->slots_.emplace(std::move(slots));
+  SLUICE_TRY_VOID(scheduler->open_disk());
   return scheduler;
 }
 
@@ -206,7 +207,7 @@ Scheduler::Job* Scheduler::next_to_admit() {
   Job* best = nullptr;
   for (const auto& job : jobs_) {
     if (job->gone || job->admitted() || (best != nullptr && !before(*job, *best))) continue;
-    if (!waits_for_a_prefix(*job)) best = job.get();
+    if (!waits_for_a_prefix(*job) && !waits_for_the_disk(*job)) best = job.get();
   }
   return best;
 }
@@ -265,6 +266,7 @@ void Scheduler::start(Job& job) {
     lookup_.resume = lookup_.matched = 0;
     lookup_.checkpoint = kNoCheckpoint;
   }
+  if (job.disk_failed && lookup_.reason != MissReason::kNone) lookup_.reason = MissReason::kDiskReadFailed;
   if (r.keep) place_checkpoints(job, lookup_);
   statistics_.prompt_tokens += r.prompt.size();
   statistics_.cached_tokens += job.resumed;
@@ -368,6 +370,14 @@ const EngineStatistics& Scheduler::statistics() {
   statistics_.prefill_tokens_per_s = pace_.prefill_tokens_per_s();
   statistics_.decode_step_ms = pace_.decode_step_ms();
   statistics_.store = store_->stats();
+  if (disk_ != nullptr) {
+    const DiskStats& disk = disk_->stats();
+    statistics_.disk_snapshots = disk.snapshots;
+    statistics_.disk_bytes = disk.bytes;
+    statistics_.disk_written = disk.written;
+    statistics_.disk_loaded = disk.loaded;
+    statistics_.disk_failures = disk.write_failures + disk.load_failures;
+  }
   return statistics_;
 }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/answer_text.h"
+#include "engine/disk_tier.h"
 #include "engine/engine.h"
 #include "engine/placement.h"
 #include "engine/sequence_slots.h"
@@ -89,6 +90,12 @@ class Scheduler {
   void judge_draft(Choice& choice, size_t logits_begin);
   void put_back(Choice& choice);
 
+  // Below memory (scheduler_disk.cc).
+  Status open_disk();
+  void poll_disk();
+  bool waits_for_the_disk(Job& job);
+  void persist(uint32_t checkpoint, uint32_t tenant, std::span<const int32_t> tokens);
+
   uint64_t now_us() const { return options_.now_us(); }
 
   StepRunner& runner_;
@@ -96,6 +103,10 @@ class Scheduler {
   const uint64_t fingerprint_;
   EngineOptions options_;
   std::unique_ptr<StateStore> store_;
+  std::unique_ptr<DiskTier> disk_;  // may be null; behind store_, whose pages it writes until it is gone
+  std::vector<DiskTier::Loaded> loaded_;
+  uint64_t disk_refreshed_us_ = 0;
+  uint32_t disk_reading_ = 0;
   std::optional<SequenceSlots> slots_;
   TokenClasses classes_;
   Sampler sampler_;

@@ -30,6 +30,9 @@ struct Scheduler::Job {
   bool gone = false;                 // told to the sink; swept before the next step
   RequestId waits_for = 0;           // computes a prefix of this prompt, up to waits_until
   uint64_t waits_until = 0;
+  enum class Disk : uint8_t { kNew, kRefreshing, kAsk, kReading, kDone } disk = Disk::kNew;
+  uint64_t disk_ticket = 0;
+  bool disk_failed = false;          // something was there and could not be read
   uint32_t started = 0;              // choices that have a slot, or had one
   uint32_t running = 0;
   uint64_t submitted_us = 0, admitted_us = 0, prompt_done_us = 0;

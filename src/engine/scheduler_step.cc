@@ -30,6 +30,7 @@ struct EmbeddingSums {
 }  // namespace
 
 bool Scheduler::step() {
+  poll_disk();
   sweep();
   end_what_is_due();
   sweep();
@@ -178,6 +179,7 @@ void Scheduler::keep(Choice& choice, const Place& place) {
                                       .turn = job.resumed > job.request.system_end ? 1u : 0u, .state = slots_->state(choice.slot), .pages = pages,
                                       .spare_only = place.spare_only, .always = place.always});
   choice.kept = place.position;
+  if (id != kNoCheckpoint) persist(id, job.request.tenant, tokens);
   if (place.pin && id != kNoCheckpoint) (void)store_->pin(id, job.request.pin_ttl_ms, now_ms);  // refused beyond the pins' share: then it is an ordinary one
 }
 

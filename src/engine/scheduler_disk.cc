@@ -1,0 +1,71 @@
+// The scheduler and the tier below memory: what is kept is written, and a request whose prompt is known on disk waits for it. Part of scheduler.h.
+#include "engine/scheduler_job.h"
+
+namespace sluice::engine {
+namespace {
+
+constexpr uint64_t kRefreshUs = 2'000'000;  // another process's snapshots are seen at most this much later
+constexpr uint64_t kWorthReading = kPageTokens;
+
+}  // namespace
+
+Status Scheduler::open_disk() {
+  if (options_.disk_folder.empty()) return {};
+  const StepSizes& sizes = runner_.sizes();
+  SLUICE_TRY(disk_, DiskTier::open({.folder = options_.disk_folder, .cap_bytes = options_.disk_bytes,
+                                    .binding = {fingerprint_, options_.program, sizes.page_bytes, sizes.state_bytes, options_.kv_type},
+                                    .notify = options_.disk_notify}));
+  return {};
+}
+
+void Scheduler::poll_disk() {
+  if (disk_ == nullptr) return;
+  loaded_.clear();
+  disk_->poll(*store_, loaded_);
+  for (const DiskTier::Loaded& load : loaded_) {
+    --disk_reading_;
+    for (const auto& job : jobs_) {
+      if (job->disk != Job::Disk::kReading || job->disk_ticket != load.ticket) continue;
+      // What could not be read is out of the tier; what it stood on may still be good.
+      job->disk = load.error.empty() || job->disk_failed ? Job::Disk::kDone : Job::Disk::kAsk;
+      job->disk_failed = job->disk_failed || !load.error.empty();
+    }
+  }
+}
+
+// Looks once for other processes' snapshots, then for the longest that this prompt goes on from; reads it if memory has less.
+bool Scheduler::waits_for_the_disk(Job& job) {
+  if (disk_ == nullptr || !job.shares() || job.disk == Job::Disk::kDone) return false;
+  if (job.disk == Job::Disk::kReading) return true;
+  if (job.disk == Job::Disk::kNew) {
+    if (now_us() - disk_refreshed_us_ >= kRefreshUs) {
+      disk_refreshed_us_ = now_us();
+      disk_->refresh();
+    }
+    job.disk = Job::Disk::kRefreshing;
+  }
+  if (job.disk == Job::Disk::kRefreshing && disk_->refreshing()) return true;
+  const Request& r = job.request;
+  const std::optional<DiskHit> hit = disk_->find(r.tenant, r.prompt, r.prompt.size() - 1);
+  if (!hit || hit->position < store_->resumable(r.tenant, r.prompt) + kWorthReading) {
+    job.disk = Job::Disk::kDone;
+    return false;
+  }
+  job.disk = Job::Disk::kAsk;
+  if (disk_reading_ >= slots_->free_count()) return true;  // what is read must be used before it is evicted
+  const Result<uint64_t> ticket = disk_->start_load(*store_, *hit, r.tenant, now_us() / 1000);
+  if (!ticket.ok()) {  // memory is full of what runs: computing again needs no more than this request has anyway
+    job.disk = Job::Disk::kDone;
+    return false;
+  }
+  ++disk_reading_;
+  job.disk = Job::Disk::kReading;
+  job.disk_ticket = *ticket;
+  return true;
+}
+
+void Scheduler::persist(uint32_t checkpoint, uint32_t tenant, std::span<const int32_t> tokens) {
+  if (disk_ != nullptr) (void)disk_->persist(*store_, checkpoint, tenant, tokens);
+}
+
+}  // namespace sluice::engine
