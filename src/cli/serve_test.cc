@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -68,6 +69,27 @@ class Served {
   pid_t child_ = -1;
   FILE* out_ = nullptr;
 };
+
+// What was kept on disk is found again by the next process, on another instruction set, and the answer is the same to the last bit.
+TEST(Serve, AConversationGoesOnAfterARestart) {
+  char folder[] = "/tmp/sluice-serve-XXXXXX";
+  ASSERT_NE(mkdtemp(folder), nullptr);
+  const std::string arguments = fmt::format("--ctx 512 --users 2 --store 64M --threads 1 --state-dir {}", folder);
+  const std::string fields = R"(,"max_tokens":16,"seed":3,"temperature":0.8)";
+  Json first;
+  {
+    Served served(arguments + " --isa baseline");
+    first = served.chat(fields);
+    EXPECT_EQ(first["usage"]["prompt_tokens_details"].value("cached_tokens", 0), 0);
+    EXPECT_EQ(served.end(SIGTERM), 0);
+  }
+  Served served(arguments);
+  const Json again = served.chat(fields);
+  EXPECT_EQ(again["choices"][0]["message"]["content"], first["choices"][0]["message"]["content"]);
+  EXPECT_GE(again["usage"]["prompt_tokens_details"].value("cached_tokens", 0) + 1, again["usage"]["prompt_tokens"].get<int>());
+  EXPECT_EQ(served.end(SIGTERM), 0);
+  std::filesystem::remove_all(folder);
+}
 
 TEST(Serve, EmbeddedModelEndToEnd) {
   Served served("--ctx 512 --users 4 --store 64M --threads 2");

@@ -9,6 +9,7 @@
 #include "base/limits.h"
 #include "cli/output.h"
 #include "engine/engine.h"
+#include "program/package.h"
 #include "server/engine_backend.h"
 #include "server/http.h"
 #include "server/response_head.h"
@@ -122,6 +123,8 @@ void add_serve(CLI::App& app, ServeOptions& o) {
   }, "Conversations computed at once (default: 8, fewer under a small cap); more wait")->check(CLI::Range(1, 64));
   app.add_option("--memory", o.model.memory, "Memory cap, for example 4G: planned before the first token, never exceeded");
   app.add_option("--store", o.store, "Memory for conversations that are kept (default: what --memory leaves, or 512M)");
+  app.add_option("--state-dir", o.state_folder, "Keep conversations in this folder too: they go on after a restart, replicas may share it");
+  app.add_option("--state-disk", o.state_disk, "Bytes that folder may take")->capture_default_str();
   app.add_option("--kv", o.model.kv, "Keys and values as f32, f16, q8 or q4")->capture_default_str();
   app.add_option("--rows", o.model.rows, "Rows a step at most (default: 512, fewer under a small cap)")->check(CLI::Range(1, 65536));
   app.add_option("--threads", o.model.threads, "Threads that compute (default: the CPUs this process may use)")->check(CLI::Range(1u, limits::kThreadsMax));
@@ -168,6 +171,11 @@ int serve(const ServeOptions& given) {
   const Result<uint64_t> store = store_bytes(options, *model, engine_bytes);
   if (!store.ok()) return fail(store.error());
   engine_options.store_bytes = *store;
+  const Result<uint64_t> disk = parse_bytes(options.state_disk);
+  if (!disk.ok()) return fail(Error{"--state-disk: " + disk.error().message});
+  engine_options.disk_folder = options.state_folder;
+  engine_options.disk_bytes = *disk;
+  engine_options.program = program::kPackageVersion;  // raised whenever a state would mean something else
   Result<std::unique_ptr<engine::Engine>> engine = engine::Engine::create(*model->runtime, *model->tokenizer, model->fingerprint, engine_options);
   if (!engine.ok()) return fail(engine.error());
 

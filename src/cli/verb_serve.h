@@ -25,6 +25,8 @@ struct ServeOptions {
   std::vector<std::string> allow_hosts, allow_origins;
   std::vector<std::string> aliases;
   std::string store;                   // bytes for kept conversations; empty: what the cap leaves, or 512M
+  std::string state_folder;         // empty: conversations are kept in memory only
+  std::string state_disk = "16G";
   uint32_t queue = 256;                // requests that wait at most
   uint32_t drain_s = 30;
   uint32_t workers = 2;
