@@ -96,6 +96,7 @@ struct DiskTier::Impl {
   mutable std::condition_variable wake, quiet;
   std::deque<Job> queue, finished;
   uint32_t writes_queued = 0;
+  uint64_t leased_blocks = 0;
   bool working = false;
   bool scanning = false;
   fs::file_time_type scanned{};  // the folder's time at the last scan; the thread's
@@ -331,6 +332,7 @@ bool DiskTier::Impl::make_room(uint64_t bytes) {
 }
 
 void DiskTier::Impl::finish_write(StateStore& store, Job& job) {
+  leased_blocks -= job.hold.pages.size() + job.state_parts.size();
   store.release(job.hold);
   --writes_queued;
   const auto it = by_id.find(job.info.id);
@@ -449,6 +451,7 @@ bool DiskTier::persist(StateStore& store, uint32_t checkpoint, uint64_t tenant, 
   job.path = impl.path_of(tenant, info.id);
   job.snapshot = impl.add(info, parent, Impl::Phase::kQueued);
   ++impl.writes_queued;
+  impl.leased_blocks += job.hold.pages.size() + job.state_parts.size();
   impl.push(std::move(job));
   return true;
 }
@@ -521,6 +524,8 @@ void DiskTier::refresh() {
 }
 
 bool DiskTier::refreshing() const { return impl_->scanning; }
+
+uint64_t DiskTier::leased_blocks() const { return impl_->leased_blocks; }
 
 bool DiskTier::idle() const { return impl_->unfinished == 0; }
 

@@ -66,6 +66,9 @@ class DiskTier {
   void refresh();
   bool refreshing() const;
 
+  // Of the store, held by what is not written yet.
+  uint64_t leased_blocks() const;
+
   // Nothing queued and nothing unfinished.
   bool idle() const;
   // Waits until the thread has done all that is queued; poll() then finishes everything. For shutdown and tests.

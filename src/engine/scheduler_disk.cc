@@ -65,7 +65,10 @@ bool Scheduler::waits_for_the_disk(Job& job) {
 }
 
 void Scheduler::persist(uint32_t checkpoint, uint32_t tenant, std::span<const int32_t> tokens) {
-  if (disk_ != nullptr) (void)disk_->persist(*store_, checkpoint, tenant, tokens);
+  if (disk_ == nullptr) return;
+  // A write holds its blocks until it is done: never those that running sequences may ask for.
+  const uint64_t blocks = (tokens.size() + kPageTokens - 1) / kPageTokens + store_->state_blocks();
+  if (disk_->leased_blocks() + blocks <= store_->spare_blocks()) (void)disk_->persist(*store_, checkpoint, tenant, tokens);
 }
 
 }  // namespace sluice::engine

@@ -4,6 +4,7 @@
 // Rules and evidence: docs/state.md. Next: page_tree.h, eviction.h, placement.h.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -123,6 +124,8 @@ class StateStore final : private StoreView {
   std::span<Checkpoint> records() override { return records_; }
   uint32_t free_blocks() const { return pool_.free_count(); }
   uint32_t blocks() const { return pool_.capacity(); }
+  // Beyond what running sequences may need: as many as may be held against eviction at one time.
+  uint64_t spare_blocks() const { return pool_.capacity() - std::min<uint64_t>(options_.running_pages, pool_.capacity()); }
   uint32_t state_blocks() const { return state_blocks_; }
   StoreStats stats() const;
   // Everything that must always hold, slowly; for tests.

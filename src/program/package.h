@@ -14,7 +14,7 @@
 namespace sluice::program {
 
 // Raise it when the program text, a packed layout (kernels/matmul, kernels/attention) or this header changes: older packages are compiled again.
-inline constexpr uint32_t kPackageVersion = 1;
+inline constexpr uint32_t kPackageVersion = 2;
 inline constexpr uint64_t kPackageHeaderBytes = 128;
 inline constexpr uint64_t kPackageAlignment = 4096;
 
