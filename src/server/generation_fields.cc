@@ -122,6 +122,7 @@ class ConstraintReader {
     out_.constraint = std::move(spec);
     out_.constraint_field = field;
   }
+  bool given() const { return out_.constraint.has_value(); }
   void schema(const std::string& field, const Json& value) {
     // vLLM's guided_json may hold the schema as text.
     set(field, {.kind = text::ConstraintKind::kJsonSchema, .text = value.is_string() ? value.get<std::string>() : dumped(value),
@@ -173,8 +174,10 @@ void read_response_format(FieldReader& fields, ConstraintReader& constraint) {
       if (const Refused refused = schema.finish()) format.refuse(*refused);
     }
   } else if (type == 3) {
+    format.require("pattern");
     constraint.pattern(format, "pattern", text::ConstraintKind::kRegex);
   } else if (type == 4) {
+    format.require("grammar");
     constraint.pattern(format, "grammar", text::ConstraintKind::kGrammar);
   } else if (type == 5) {
     Json tags = *given;
@@ -198,7 +201,10 @@ void read_structured_outputs(FieldReader& fields, ConstraintReader& constraint) 
   if (outputs.boolean("json_object", json_object) && json_object) {
     constraint.set(outputs.path_of("json_object"), {.kind = text::ConstraintKind::kJsonObject, .space = text::JsonSpace::kSpaced});
   }
-  if (const Refused refused = outputs.finish()) fields.refuse(*refused);
+  if (const Refused refused = outputs.finish()) return fields.refuse(*refused);
+  if (!constraint.given()) {
+    fields.refuse("structured_outputs", "structured_outputs asks for nothing: it needs json, regex, choice, grammar, structural_tag or json_object");
+  }
 }
 
 }  // namespace
