@@ -130,7 +130,9 @@ std::string restore(DiskTier& tier, const Tokens& tokens, uint64_t& position) {
   for (size_t p = 0; p < found.pages.size(); ++p) {
     std::vector<std::byte> page(kPageBytes);
     fill_page(page.data(), prefix, p);
-    if (std::memcmp(page.data(), store->page_data(found.pages[p]), kPageBytes) != 0) return "another page came back";
+    // Behind the position a page may hold what its conversation wrote later; nobody reads it.
+    const size_t used = std::min<size_t>(64, position - p * 64) * 16;
+    if (std::memcmp(page.data(), store->page_data(found.pages[p]), used) != 0) return "another page came back";
   }
   store->release(found);
   store->check();

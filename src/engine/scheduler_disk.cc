@@ -5,7 +5,7 @@ namespace sluice::engine {
 namespace {
 
 constexpr uint64_t kRefreshUs = 2'000'000;  // another process's snapshots are seen at most this much later
-constexpr uint64_t kWorthReading = kPageTokens;
+constexpr uint64_t kWorthReading = kNearTokens;
 
 }  // namespace
 

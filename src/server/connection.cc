@@ -266,6 +266,11 @@ void Connection::answer_error(const ApiError& error) {
   exchange_->record_.error_code = error.code;
   HttpResponse response = error_response(errors_, error, exchange_->id());
   if (error.status == 401) response.headers.push_back({"www-authenticate", "Bearer"});
+  if (error.status == 401 && route_ && route_->page) {
+    response.content_type = route_->page->content_type;
+    response.body = route_->page->body;
+    response.headers.insert(response.headers.end(), route_->page->headers.begin(), route_->page->headers.end());
+  }
   {
     const std::lock_guard lock(exchange_->mutex_);
     exchange_->answered_ = true;

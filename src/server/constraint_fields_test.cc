@@ -3,12 +3,15 @@
 
 #include <fmt/format.h>
 
+#include <nlohmann/json.hpp>
+
 #include "server/server_testing.h"
 
 namespace sluice::server {
 namespace {
 
 using namespace testing;
+using Json = nlohmann::ordered_json;
 
 std::string body(std::string_view fields) { return fmt::format(R"({{"messages":[{{"role":"user","content":"hi"}}],{}}})", fields); }
 

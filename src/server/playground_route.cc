@@ -32,21 +32,21 @@ std::string hash_of(std::string_view page, std::string_view tag) {
 
 Route playground_route() {
   const std::string_view page(sluice_playground_begin, static_cast<size_t>(sluice_playground_end - sluice_playground_begin));
-  HttpResponse response;
-  response.content_type = "text/html; charset=utf-8";
-  response.body = page;
-  response.headers = {{"content-security-policy",
-                       fmt::format("default-src 'none'; connect-src 'self'; script-src {}; style-src {}; style-src-attr 'unsafe-inline'; base-uri 'none'; "
-                                   "form-action 'none'; frame-ancestors 'none'",
-                                   hash_of(page, "script"), hash_of(page, "style"))},
-                      {"x-content-type-options", "nosniff"},
-                      {"referrer-policy", "no-referrer"}};
+  auto response = std::make_shared<HttpResponse>();
+  response->content_type = "text/html; charset=utf-8";
+  response->body = page;
+  response->headers = {{"content-security-policy",
+                        fmt::format("default-src 'none'; connect-src 'self'; script-src {}; style-src {}; style-src-attr 'unsafe-inline'; base-uri 'none'; "
+                                    "form-action 'none'; frame-ancestors 'none'",
+                                    hash_of(page, "script"), hash_of(page, "style"))},
+                       {"x-content-type-options", "nosniff"},
+                       {"referrer-policy", "no-referrer"}};
   return {.method = "GET",
           .pattern = "/",
-          .handler = [response](const std::shared_ptr<Exchange>& exchange) { exchange->respond(response); },
-          .access = Access::kOpen,
+          .handler = [response](const std::shared_ptr<Exchange>& exchange) { exchange->respond(*response); },
           .fast = true,
           .body_bytes_max = 0,
+          .page = response,
           .summary = "The playground: a page to talk with the model"};
 }
 

@@ -1,4 +1,5 @@
-// GET /: the playground, one page without anything from elsewhere. It is open, as a page without the model's or a user's data; what it asks for needs a key.
+// GET /: the playground, one page without anything from elsewhere. A browser cannot send a key with its first request, so once there are keys the answer is
+// a 401 that carries the page: it holds nothing of the model or its users, and asks for the key itself.
 #pragma once
 
 #include "server/router.h"

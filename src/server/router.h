@@ -37,6 +37,7 @@ struct Route {
   bool fast = false;                   // runs on the I/O thread: for handlers of microseconds
   uint64_t body_bytes_max = limits::kBodyBytesMax;  // 0: the request has no body
   ErrorShape errors = ErrorShape::kOpenAi;
+  std::shared_ptr<const HttpResponse> page;  // what a 401 shows instead of an error: a page that asks for the key; null: the error
   std::string_view summary;            // for /openapi.json
   std::string_view request_schema;     // JSON Schema of the body, as text; empty: none
   std::string_view response_schema;    // of a 200; empty: any object
