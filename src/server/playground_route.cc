@@ -39,7 +39,6 @@ Route playground_route() {
                         fmt::format("default-src 'none'; connect-src 'self'; script-src {}; style-src {}; style-src-attr 'unsafe-inline'; base-uri 'none'; "
                                     "form-action 'none'; frame-ancestors 'none'",
                                     hash_of(page, "script"), hash_of(page, "style"))},
-                       {"x-content-type-options", "nosniff"},
                        {"referrer-policy", "no-referrer"}};
   return {.method = "GET",
           .pattern = "/",
