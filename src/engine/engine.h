@@ -38,6 +38,20 @@ struct StopRules {
   uint32_t min_tokens = 0;            // until then neither end tokens nor stop rules apply
 };
 
+// The model's thoughts get so many tokens: then `end` is put in, whatever the model would say.
+struct ThinkingLimit {
+  uint64_t tokens_max = 0;
+  std::string open, close;                    // "<think>", "</think>", as the model's tokens print them
+  std::vector<int32_t> end;                   // tokens whose text holds `close`
+  bool begun = false;                         // the prompt ends inside the thoughts
+};
+
+// A place in a prompt that is kept and pinned; the lease starts anew with every hit.
+struct Pin {
+  uint32_t position = 0;
+  uint64_t ttl_ms = 0;
+};
+
 struct Request {
   uint32_t tenant = 0;                        // the state store never shares between tenants
   uint32_t key = 0;                           // fairness is by key
@@ -57,8 +71,9 @@ struct Request {
   bool keep = true;                           // the store keeps this conversation
   bool use_store = true;                      // false: computed from nothing
   uint64_t pin_ttl_ms = 0;                    // pin the prompt's end, 0: no
-  std::vector<uint32_t> pin_positions;        // more positions of the prompt to keep and pin (cache_control)
+  std::vector<Pin> pins;                      // more places of the prompt to keep and pin (cache_control)
   uint64_t queue_deadline_ms = 0, first_token_deadline_ms = 0, total_deadline_ms = 0;  // after submit; 0: none
+  std::optional<ThinkingLimit> thinking;
   uint32_t speculate = 0;                     // tokens drafted by n-gram lookup at most; 0: off
 };
 

@@ -110,8 +110,13 @@ Submitted Scheduler::check(const Request& request) const {
   if (request.speculate > 0 && !options_.speculation) return invalid("speculation was not planned for (EngineOptions::speculation)");
   if (request.stop.strings.size() > kStopStringsMax) return invalid(too_large("stop strings", request.stop.strings.size(), kStopStringsMax));
   if (const Status sampler = check_sampler(request.sampler, sizes.vocabulary); !sampler.ok()) return invalid(sampler.error().message);
-  for (const uint32_t position : request.pin_positions) {
-    if (position > request.prompt.size()) return invalid(too_large("pin position", position, request.prompt.size()));
+  if (const auto& thinking = request.thinking) {
+    if (thinking->open.empty() || thinking->close.empty()) return invalid("a limit of thoughts needs the tags that they stand between");
+    const auto unknown = [&](int32_t id) { return id < 0 || static_cast<uint64_t>(id) >= sizes.vocabulary; };
+    if (std::any_of(thinking->end.begin(), thinking->end.end(), unknown)) return invalid("the end of the thoughts has tokens outside the vocabulary");
+  }
+  for (const Pin& pin : request.pins) {
+    if (pin.position > request.prompt.size()) return invalid(too_large("pin position", pin.position, request.prompt.size()));
   }
   return {};
 }
@@ -287,25 +292,25 @@ void Scheduler::place_checkpoints(Job& job, const Lookup& lookup) {
     if (mark.position >= job.resumed + kNearTokens) job.places.push_back({mark.position, mark.kind});
   }
   place_grid_points(job);
-  if (r.pin_ttl_ms == 0) return;
   const uint64_t now_ms = job.admitted_us / 1000;
-  const auto pin_at = [&](uint64_t position) {
-    if (position == 0) return;
+  const auto pin_at = [&](uint64_t position, uint64_t ttl_ms) {
+    if (position == 0 || ttl_ms == 0) return;
     if (position <= job.resumed) {  // read by an earlier request; there may be a checkpoint
       const uint32_t there = store_->find(r.tenant, std::span(r.prompt).first(position));
-      if (there != kNoCheckpoint) (void)store_->pin(there, r.pin_ttl_ms, now_ms);
+      if (there != kNoCheckpoint) (void)store_->pin(there, ttl_ms, now_ms);
       return;
     }
     const auto place = std::find_if(job.places.begin(), job.places.end(), [&](const Place& p) { return p.position >= position; });
     if (place != job.places.end() && place->position == position) {
-      place->always = place->pin = true;
+      place->always = true;
+      place->pin_ttl_ms = std::max(place->pin_ttl_ms, ttl_ms);
       place->spare_only = false;
     } else {
-      job.places.insert(place, {.position = position, .kind = Kind::kJunction, .always = true, .pin = true});
+      job.places.insert(place, {.position = position, .kind = Kind::kJunction, .always = true, .pin_ttl_ms = ttl_ms});
     }
   };
-  for (const uint32_t position : r.pin_positions) pin_at(position);
-  pin_at(r.prompt.size() - 1);
+  for (const Pin& pin : r.pins) pin_at(pin.position, pin.ttl_ms);
+  pin_at(r.prompt.size() - 1, r.pin_ttl_ms);
 }
 
 // Interior points, as many as the empty memory allows; a model without recurrent state needs none.

@@ -84,6 +84,7 @@ class Scheduler {
   void end_of_prompt(Choice& first, std::span<const float> logits);
   void count_prompt(Choice& choice);
   void draw(Choice& choice, std::span<const float> logits);
+  bool end_thinking(Choice& choice, const DrawInput& input);
   void emit(Choice& choice, const Drawn& drawn);
   bool jump(Choice& choice);
   void draft(Choice& choice, uint64_t most);

@@ -65,6 +65,7 @@ void Scheduler::draw(Choice& choice, std::span<const float> logits) {
   const SequenceSlot& slot = (*slots_)[choice.slot];
   DrawInput input{.logits = logits, .choice = choice.number, .position = slot.tokens.size(), .top_logprobs = r.top_logprobs,
                   .counts = choice.counts ? &*choice.counts : nullptr, .tokens = slot.tokens};
+  if (end_thinking(choice, input)) return;
   if (choice.constraint) {
     if (!choice.constraint->fill_mask(mask_)) return fail(choice, "the vocabulary has no token with which the constrained output could go on");
     if (jump(choice)) return;
@@ -86,12 +87,26 @@ void Scheduler::draw(Choice& choice, std::span<const float> logits) {
   emit(choice, drawn);
 }
 
+// Where the thoughts have used up their tokens, the next one of their end is said instead of what would be drawn.
+bool Scheduler::end_thinking(Choice& choice, const DrawInput& input) {
+  const int32_t id = choice.thinking ? choice.thinking->forced() : -1;
+  if (id < 0) return false;
+  if (choice.constraint && !choice.constraint->accept(static_cast<uint32_t>(id))) {
+    choice.thinking->give_up();
+    return false;
+  }
+  choice.foreseen = -1;
+  emit(choice, input.top_logprobs < 0 ? Drawn{.id = id, .logprob = {}, .top = {}} : sampler_.explain(input, id));
+  return true;
+}
+
 // One more token of the answer; the choice may be done then.
 void Scheduler::emit(Choice& choice, const Drawn& drawn) {
   const Request& r = choice.job.request;
   SequenceSlot& slot = (*slots_)[choice.slot];
   slot.tokens.push_back(drawn.id);
   if (choice.counts) choice.counts->add(drawn.id);
+  if (choice.thinking) choice.thinking->saw(tokenizer_.token_bytes(drawn.id));
   ++choice.generated;
   ++choice.job.completion_tokens;
   ++statistics_.completion_tokens;

@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "engine/scheduler.h"
+#include "engine/thinking_cut.h"
 
 namespace sluice::engine {
 
@@ -17,7 +18,7 @@ struct Scheduler::Place {
   uint64_t position = 0;
   Kind kind = Kind::kPromptEnd;
   bool always = false;  // somebody waits for it, or it is to be pinned
-  bool pin = false;
+  uint64_t pin_ttl_ms = 0;  // 0: not pinned
   bool spare_only = false;  // only in memory that stands empty
 };
 
@@ -51,6 +52,7 @@ struct Scheduler::Choice {
   Choice(Job& owner, uint32_t number_in_job, uint32_t slot_index, const text::Tokenizer& tokenizer)
       : job(owner), number(number_in_job), slot(slot_index), text(tokenizer, owner.request.stop.strings, owner.request.show_special) {
     if (owner.request.constraint != nullptr) constraint.emplace(owner.request.constraint);
+    if (owner.request.thinking) thinking.emplace(*owner.request.thinking);
     draft.reserve(owner.request.speculate);
   }
 
@@ -62,6 +64,7 @@ struct Scheduler::Choice {
   uint64_t kept = 0;                 // where its last checkpoint lies
   AnswerText text;
   std::optional<text::ConstraintState> constraint;
+  std::optional<ThinkingCut> thinking;
   std::optional<TokenCounts> counts;  // where the sampler's penalties want them
   std::vector<int32_t> draft;        // read in this step behind the pending tokens
   bool ahead = false;                // the state has read drafted tokens that are not judged yet

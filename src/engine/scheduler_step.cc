@@ -180,7 +180,8 @@ void Scheduler::keep(Choice& choice, const Place& place) {
                                       .spare_only = place.spare_only, .always = place.always});
   choice.kept = place.position;
   if (id != kNoCheckpoint) persist(id, job.request.tenant, tokens);
-  if (place.pin && id != kNoCheckpoint) (void)store_->pin(id, job.request.pin_ttl_ms, now_ms);  // refused beyond the pins' share: then it is an ordinary one
+  // Refused beyond the pins' share: then it is an ordinary one.
+  if (place.pin_ttl_ms > 0 && id != kNoCheckpoint) (void)store_->pin(id, place.pin_ttl_ms, now_ms);
 }
 
 }  // namespace sluice::engine

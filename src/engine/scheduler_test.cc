@@ -312,10 +312,63 @@ TEST(Scheduler, SpeculationThatNeverHitsCostsNextToNothing) {
   EXPECT_LT(time(7), time(0) / 0.97);
 }
 
+// Token 28 prints c1, 29 d1. The model would not say 28.
+TEST(Scheduler, ThoughtsEndAtTheirBudgetWhateverTheModelSays) {
+  for (const uint32_t speculate : {0u, 5u}) {
+    for (const uint64_t budget : {0u, 1u, 7u}) {
+      Bench bench(kFakeShapes[0], {.context = 1024, .sequences_max = 2, .store_bytes = 1 << 20, .speculation = true});
+      Ask ask{.max_tokens = 40, .choices = 2, .top_logprobs = speculate == 0 ? 0 : -1};
+      ask.sampler.logit_bias = {{28, -100}};
+      if (speculate > 0) {
+        for (int32_t id = 6; id < kFakeVocabulary; ++id) ask.sampler.logit_bias.push_back({id, -100});
+      }
+      ask.speculate = speculate;
+      ask.thinking = ThinkingLimit{.tokens_max = budget, .open = "b1", .close = "c1", .end = {29, 28, 29}, .begun = true};
+      const auto prompt = fake_prompt(3, 20);
+      const RequestId id = bench.ask(prompt, ask);
+      bench.run();
+      for (const auto& [choice, tokens] : bench.answer(id).by_choice) {
+        std::vector<int32_t> said = bench.expect(prompt, budget, ask.sampler, choice);
+        said.insert(said.end(), {29, 28, 29});
+        std::vector<int32_t> all = prompt;
+        all.insert(all.end(), said.begin(), said.end());
+        const std::vector<int32_t> rest = bench.expect(all, 40 - said.size(), ask.sampler, choice);
+        said.insert(said.end(), rest.begin(), rest.end());
+        EXPECT_EQ(tokens, said) << budget;
+      }
+      if (speculate == 0) {
+        EXPECT_LT(bench.answer(id).logprobs.at(budget + 1).raw_logprob, 0.0f);
+      }
+    }
+  }
+}
+
+TEST(Scheduler, ThoughtsWithinTheirBudgetAreLeftAlone) {
+  const auto prompt = fake_prompt(3, 20);
+  const auto tokens = [&](std::optional<ThinkingLimit> thinking) {
+    Bench bench(kFakeShapes[0], {.context = 1024, .sequences_max = 1});
+    Ask ask{.max_tokens = 30};
+    ask.thinking = std::move(thinking);
+    const RequestId id = bench.ask(prompt, ask);
+    bench.run();
+    return bench.answer(id).tokens;
+  };
+  const std::vector<int32_t> free = tokens({});
+  const text::Tokenizer tokenizer = fake_tokenizer(kFakeVocabulary);
+  const auto printed = [&](size_t i) { return std::string(tokenizer.token_bytes(free[i])); };
+  // They end by themselves at the fourth token; they never begin; they begin with the first token and are cut after two more.
+  EXPECT_EQ(tokens(ThinkingLimit{.tokens_max = 9, .open = "b1", .close = printed(2) + printed(3), .end = {28}, .begun = true}), free);
+  EXPECT_EQ(tokens(ThinkingLimit{.tokens_max = 0, .open = printed(0) + "?", .close = "c1", .end = {28}}), free);
+  std::vector<int32_t> cut(free.begin(), free.begin() + 3);
+  cut.push_back(28);
+  const std::vector<int32_t> begun = tokens(ThinkingLimit{.tokens_max = 2, .open = printed(0), .close = "c1", .end = {28}});
+  EXPECT_EQ(std::vector<int32_t>(begun.begin(), begun.begin() + 4), cut);
+}
+
 TEST(Scheduler, PinsHoldWhilePromptsCrowdTheStore) {
   Bench bench(kFakeShapes[0], {.context = 1024, .sequences_max = 1, .store_bytes = 100'000});
   const auto pinned = fake_prompt(1, 300);
-  bench.ask(pinned, {.max_tokens = 1, .pin_ttl_ms = 1'000'000, .pin_positions = {128}});
+  bench.ask(pinned, {.max_tokens = 1, .pin_ttl_ms = 1'000'000, .pins = {{128, 1'000'000}}});
   bench.run();
   for (uint64_t i = 0; i < 40; ++i) {
     bench.ask(fake_prompt(100 + i, 400), {.max_tokens = 2});

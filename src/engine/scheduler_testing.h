@@ -97,7 +97,8 @@ struct Ask {
   uint32_t speculate = 0;
   std::vector<uint32_t> message_starts;
   uint64_t pin_ttl_ms = 0;
-  std::vector<uint32_t> pin_positions;
+  std::vector<Pin> pins;
+  std::optional<ThinkingLimit> thinking;
 };
 
 class Bench {
@@ -129,7 +130,8 @@ class Bench {
     r.embed = ask.embed;
     r.speculate = ask.speculate;
     r.pin_ttl_ms = ask.pin_ttl_ms;
-    r.pin_positions = ask.pin_positions;
+    r.pins = ask.pins;
+    r.thinking = ask.thinking;
     r.queue_deadline_ms = ask.queue_deadline_ms;
     r.first_token_deadline_ms = ask.first_token_deadline_ms;
     r.total_deadline_ms = ask.total_deadline_ms;
