@@ -14,6 +14,7 @@
 #include "server/http.h"
 #include "server/response_head.h"
 #include "server/routes.h"
+#include "server/status_route.h"
 
 namespace sluice::cli {
 namespace {
@@ -192,9 +193,12 @@ int serve(const ServeOptions& given) {
     const server::HttpServer* now = running.load();
     return now && now->draining();
   });
-  const uint64_t total = model->plan.weights + model->plan.activations + engine_bytes + *store;
+  const server::MemoryShares shares{.weights = model->plan.weights, .conversations = engine_bytes, .kept = *store, .activations = model->plan.activations};
+  const uint64_t total = shares.total();
   desk.set_context(model->context, options.model.users);
-  desk.add_routes(router, [&backend] { return backend.statistics(); }, total);
+  const auto statistics = [&backend] { return backend.statistics(); };
+  router.add(server::status_route(shares, static_cast<uint32_t>(options.model.users), statistics));
+  desk.add_routes(router, statistics, total);
   Result<std::unique_ptr<server::HttpServer>> started = server::HttpServer::start(http_wanted, router, desk.gate(), &desk.observer());
   if (!started.ok()) return fail(started.error());
   http = std::move(*started);

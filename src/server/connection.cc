@@ -169,16 +169,17 @@ void Connection::on_head() {
   record.peer = peer_;
   if (core_.observer) core_.observer->request_started();
 
-  if (const Refused refused = check_origin(request, cors_origin_)) return answer_error(*refused);
+  Match match = core_.router.find(request.method, request.path, listen_.admin);
+  const bool open = match.route && match.route->access == Access::kOpen;
+  if (const Refused refused = check_origin(request, open, cors_origin_)) return answer_error(*refused);
   if (request.method == "OPTIONS" && !cors_origin_.empty() && !request.header("access-control-request-method").empty()) {
     HttpResponse response{.status = 204, .content_type = "", .headers = preflight_headers(), .body = ""};
     return take_response(std::move(response), false);
   }
-  Match match = core_.router.find(request.method, request.path, listen_.admin);
   route_ = match.route;
   errors_ = route_ ? route_->errors : request.path.starts_with("/v1/messages") ? ErrorShape::kAnthropic : ErrorShape::kOpenAi;
   if (route_) record.route = route_->pattern;
-  if (!route_ || route_->access != Access::kOpen) {
+  if (!open) {
     if (const Refused refused = authenticate(request)) return answer_error(*refused);
   }
   if (!route_) {
@@ -187,7 +188,7 @@ void Connection::on_head() {
     }
     return answer_error({.status = 405, .code = "method_not_allowed", .message = fmt::format("{} takes {}", shown_path(request.path), match.allow)});
   }
-  if (core_.draining.load() && route_->access != Access::kOpen) {
+  if (core_.draining.load() && !open) {
     return answer_error({.status = 503, .code = "server_draining", .message = "the server is going down", .retry_after_s = 5});
   }
   request.path_values = std::move(match.values);
@@ -205,10 +206,11 @@ void Connection::on_head() {
   body_started_ms_ = core_.now_ms();
 }
 
-Refused Connection::check_origin(HttpRequest& request, std::string& cors_origin) const {
+// Probes ask by the address that they happen to know, so an open route, which tells nothing, answers to any Host.
+Refused Connection::check_origin(const HttpRequest& request, bool open, std::string& cors_origin) const {
   cors_origin.clear();
   const std::string_view host = request.header("host");
-  if (listen_.unix_path.empty() && !host_allowed(host_name(host), listen_, core_.options.hosts_allowed)) {
+  if (!open && listen_.unix_path.empty() && !host_allowed(host_name(host), listen_, core_.options.hosts_allowed)) {
     return ApiError{.status = 403, .code = "host_not_allowed", .message = fmt::format("the Host '{}' is not one that this server answers for (--allow-host)",
                                                                                       host.substr(0, 80))};
   }

@@ -79,7 +79,7 @@ class Connection final : public TransportEvents, public std::enable_shared_from_
   void read();
   void advance();
   void on_head();
-  Refused check_origin(HttpRequest& request, std::string& cors_origin) const;
+  Refused check_origin(const HttpRequest& request, bool open, std::string& cors_origin) const;
   Refused authenticate(const HttpRequest& request);
   void dispatch();
   void answer_error(const ApiError& error);

@@ -346,7 +346,7 @@ TEST(Reliability, A1PathsAndHostsDoNotChangeWhoIsAsked) {
   EXPECT_EQ(server.get("/v1/models", "Authorization: Bearer sk-good\r\n").status, 200);
 }
 
-TEST(Reliability, A2EveryRouteNeedsAKeyButHealth) {
+TEST(Reliability, A2EveryRouteNeedsAKeyButTheProbes) {
   TestServer server;
   const auto filled = [](std::string_view pattern) {
     std::string path;
@@ -363,7 +363,7 @@ TEST(Reliability, A2EveryRouteNeedsAKeyButHealth) {
   server.gate.has_keys = true;
   size_t asked = 0;
   for (const Route& route : server.router.routes()) {
-    if (route.pattern == "/health") continue;
+    if (route.pattern == "/health" || route.pattern == "/ready") continue;
     const std::string body = route.method == "POST" ? "{}" : "";
     for (const char* headers : {"", "Authorization: Bearer wrong\r\n", "Authorization: sk-good\r\n", "X-Api-Key: \r\n", "Cookie: key=sk-good\r\n"}) {
       const Reply reply = Client(server.address()).request(route.method, filled(route.pattern), body, headers);
@@ -378,7 +378,8 @@ TEST(Reliability, A2EveryRouteNeedsAKeyButHealth) {
     ++asked;
   }
   EXPECT_GE(asked, 14u);
-  EXPECT_EQ(server.get("/health").status, 200);
+  EXPECT_EQ(server.get("/health").body, R"({"status":"ok"})");
+  EXPECT_EQ(server.get("/ready").body, R"({"status":"ready"})");
 }
 
 TEST(Reliability, A4DnsRebindingAndForeignPages) {
@@ -393,6 +394,13 @@ TEST(Reliability, A4DnsRebindingAndForeignPages) {
   }
   for (const char* host : {"evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "evil.example:8080", "1.2.3.4", "", "127.evil", "[::2]"}) {
     EXPECT_EQ(status(host, ""), 403) << host;
+  }
+  // A probe asks by whatever address it knows; it learns whether the process is there.
+  for (const char* probe : {"/health", "/ready"}) {
+    Client client(server.address());
+    client.send(fmt::format("GET {} HTTP/1.1\r\nHost: 10.1.2.3:8080\r\n\r\n", probe));
+    EXPECT_EQ(client.read_reply().status, 200) << probe;
+    EXPECT_EQ(server.get(probe, "Origin: http://evil.example\r\n").status, 403) << probe;
   }
   EXPECT_EQ(status("localhost:1", "http://localhost:1"), 200);
   for (const char* origin : {"http://evil.example", "https://localhost.evil.example", "null", "http://localhost:2", "file://"}) {

@@ -171,14 +171,14 @@ std::vector<Route> health_routes(const Api& api, std::function<bool()> draining)
     const bool full = now.queued_requests >= api.backend().options().queue_requests_max;
     const bool down = draining && draining();
     HttpResponse response{.status = down || full ? 503 : 200};
-    response.body = fmt::format(R"({{"status":"{}","running":{},"queued":{}}})", down ? "draining" : full ? "full" : "ready", now.running_sequences,
-                                now.queued_requests);
+    response.body = fmt::format(R"({{"status":"{}"}})", down ? "draining" : full ? "full" : "ready");
     exchange->respond(std::move(response));
   };
   return {
       {.method = "GET", .pattern = "/health", .handler = health, .access = Access::kOpen, .fast = true, .body_bytes_max = 0,
        .summary = "Is the process there? 503 while it goes down"},
-      {.method = "GET", .pattern = "/ready", .handler = ready, .fast = true, .body_bytes_max = 0, .summary = "Would a request be taken now?"},
+      {.method = "GET", .pattern = "/ready", .handler = ready, .access = Access::kOpen, .fast = true, .body_bytes_max = 0,
+       .summary = "Would a request be taken now?"},
   };
 }
 

@@ -11,7 +11,7 @@ namespace sluice::server {
 // `api` outlives the routes.
 std::vector<Route> openai_routes(const Api& api);  // chat/completions, completions, embeddings, models
 std::vector<Route> tool_routes(const Api& api);    // tokenize, detokenize, apply-template
-// /health (open) and /ready; `draining` is asked each time.
+// /health and /ready, open to probes; `draining` is asked each time.
 std::vector<Route> health_routes(const Api& api, std::function<bool()> draining);
 // /openapi.json, of all routes that `router` has when it is asked.
 Route openapi_route(const Router& router);

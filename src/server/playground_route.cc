@@ -36,8 +36,8 @@ Route playground_route() {
   response->content_type = "text/html; charset=utf-8";
   response->body = page;
   response->headers = {{"content-security-policy",
-                        fmt::format("default-src 'none'; connect-src 'self'; script-src {}; style-src {}; style-src-attr 'unsafe-inline'; base-uri 'none'; "
-                                    "form-action 'none'; frame-ancestors 'none'",
+                        fmt::format("default-src 'none'; img-src data:; connect-src 'self'; script-src {}; style-src {}; style-src-attr 'unsafe-inline'; "
+                                    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
                                     hash_of(page, "script"), hash_of(page, "style"))},
                        {"referrer-policy", "no-referrer"}};
   return {.method = "GET",

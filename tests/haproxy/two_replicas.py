@@ -34,7 +34,7 @@ class TwoReplicas(unittest.TestCase):
         self.port = free_port()
         self.proxy = subprocess.Popen(["haproxy", "-db", "-f", CONFIG], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                       env={**os.environ, "SLUICE_BIND": f"127.0.0.1:{self.port}", "SLUICE_A": f"127.0.0.1:{self.replicas[0].port}",
-                                           "SLUICE_B": f"127.0.0.1:{self.replicas[1].port}", "SLUICE_CHECK_KEY": "none"})
+                                           "SLUICE_B": f"127.0.0.1:{self.replicas[1].port}"})
         self.addCleanup(self.end_proxy)
         self.assertTrue(until(lambda: self.ready()), "the proxy does not answer")
 

@@ -92,8 +92,9 @@ class Server:
         self.environment = {**os.environ, "XDG_STATE_HOME": str(self.folder / "state"), "XDG_CACHE_HOME": str(self.folder / "cache"),
                             "XDG_DATA_HOME": str(self.folder / "data")}
         self.errors = open(self.folder / "stderr", "ab")
-        self.process = subprocess.Popen([binary, "serve", "--port", "0", "--threads", "1", "--ctx", "512", "--users", "2", *flags],
-                                        stdout=subprocess.PIPE, stderr=self.errors, env=self.environment)
+        defaults = {"--port": "0", "--threads": "1", "--ctx": "512", "--users": "2"}
+        given = [part for flag, value in defaults.items() if flag not in flags for part in (flag, value)]
+        self.process = subprocess.Popen([binary, "serve", *given, *flags], stdout=subprocess.PIPE, stderr=self.errors, env=self.environment)
         self.ports = []
         while wait:
             line = self.process.stdout.readline().decode()
