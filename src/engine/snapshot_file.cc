@@ -19,7 +19,6 @@ namespace sluice::engine {
 namespace {
 
 constexpr uint64_t kMagic = 0x31304E5350434C53;  // "SLCPSN01"
-constexpr uint64_t kPageTokens = 64;
 
 struct Header {
   uint64_t magic = kMagic;

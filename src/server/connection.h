@@ -105,7 +105,7 @@ class Connection final : public TransportEvents, public std::enable_shared_from_
   std::string input_;          // read and not yet parsed
   std::string read_buffer_;
   bool reading_ = false, writing_ = false;
-  bool close_after_ = false, draining_ = false, interrupted_ = false;
+  bool draining_ = false, interrupted_ = false;
 
   // The running request.
   std::shared_ptr<ServerExchange> exchange_;

@@ -71,11 +71,12 @@ Refused tokenize(const Api& api, const std::shared_ptr<Exchange>& exchange) {
     std::string model, text;
     bool add_special = false, parse_special = false;
     read_model(fields, api, model);
-    const bool has_text = fields.text("content", limits::kBodyBytesMax, text) | fields.text("prompt", limits::kBodyBytesMax, text);
+    const bool has_content = fields.text("content", limits::kBodyBytesMax, text);
+    const bool has_prompt = fields.text("prompt", limits::kBodyBytesMax, text);  // the same field by another name
     fields.boolean("add_special", add_special);
     fields.boolean("add_special_tokens", add_special);
     fields.boolean("parse_special", parse_special);
-    if (!has_text) fields.refuse("content", "content, prompt or messages must be given", "missing_required_parameter");
+    if (!has_content && !has_prompt) fields.refuse("content", "content, prompt or messages must be given", "missing_required_parameter");
     SLUICE_REFUSE(fields.finish());
     Result<std::vector<int32_t>> encoded = api.tokenizer().encode(text, {.parse_special = parse_special, .add_special = add_special});
     if (!encoded.ok()) return bad_request("content", encoded.error().message);
