@@ -1,11 +1,10 @@
 # What is installed, and the Debian package of it: cmake --build --preset release --target sluice && (cd build/release && cpack -G DEB)
-include(GNUInstallDirs)
 set(CMAKE_SKIP_INSTALL_ALL_DEPENDENCY ON)  # the program alone is packed, not the tests
-install(TARGETS sluice RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-install(FILES packaging/sluice.service DESTINATION lib/systemd/system)
-install(FILES packaging/sysusers.conf DESTINATION lib/sysusers.d RENAME sluice.conf)
-install(FILES packaging/sluice.toml DESTINATION /etc/sluice)
-install(FILES README.md LICENSE docs/serving.md packaging/haproxy.cfg DESTINATION share/doc/sluice)
+install(TARGETS sluice RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT program)
+install(FILES packaging/sluice.service DESTINATION lib/systemd/system COMPONENT program)
+install(FILES packaging/sysusers.conf DESTINATION lib/sysusers.d RENAME sluice.conf COMPONENT program)
+install(FILES packaging/sluice.toml DESTINATION /etc/sluice COMPONENT program)
+install(FILES README.md LICENSE docs/serving.md packaging/haproxy.cfg DESTINATION share/doc/sluice COMPONENT program)
 
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME sluice)
@@ -19,4 +18,5 @@ set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "systemd | systemd-standalone-sysusers")
 set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
 set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA ${CMAKE_SOURCE_DIR}/packaging/postinst ${CMAKE_SOURCE_DIR}/packaging/prerm ${CMAKE_SOURCE_DIR}/packaging/conffiles)
+set(CPACK_INSTALL_CMAKE_PROJECTS "${CMAKE_BINARY_DIR};sluice;program;/")  # not the library
 include(CPack)

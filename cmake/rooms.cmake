@@ -86,13 +86,9 @@ function(sluice_room name)
   endif()
 endfunction()
 
-# The program: a library of its verbs (tests link it too), main.cc, and the model that it carries.
+# The program: a library of its verbs (tests link it too) and main.cc.
 function(sluice_cli)
-  set(embedded ${CMAKE_SOURCE_DIR}/models/sluice-jamba.gguf)
-  set_property(SOURCE ${CMAKE_SOURCE_DIR}/src/cli/embedded_model.S APPEND PROPERTY OBJECT_DEPENDS ${embedded})
-  set_property(SOURCE ${CMAKE_SOURCE_DIR}/src/cli/embedded_model.S APPEND PROPERTY COMPILE_DEFINITIONS SLUICE_EMBEDDED_MODEL="${embedded}")
-  sluice_room(cli DEPENDS compiler engine server hub lpu LINK CLI11::CLI11 nlohmann_json::nlohmann_json fmt::fmt PkgConfig::ZSTD
-    EXTRA ${CMAKE_SOURCE_DIR}/src/cli/embedded_model.S)
+  sluice_room(cli DEPENDS library compiler engine server hub lpu LINK CLI11::CLI11 nlohmann_json::nlohmann_json fmt::fmt PkgConfig::ZSTD)
   if(TARGET cli_test)
     target_compile_definitions(cli_test PRIVATE SLUICE_BINARY="$<TARGET_FILE:sluice>")
   endif()

@@ -7,16 +7,15 @@
 #include <string_view>
 
 #include "base/result.h"
+#include "library/amounts.h"
 
 namespace sluice::cli {
 
 // "sluice: <message>" on standard error; returns 1.
 int fail(const Error& error);
 
-// "1.84 GB", "512 MiB" style: powers of 1024 with two digits.
-std::string bytes_text(uint64_t bytes);
-// "4G", "512M", "1.5GiB", "800000000": bytes. Errors name the text.
-Result<uint64_t> parse_bytes(std::string_view text);
+using library::bytes_text;
+using library::parse_bytes;
 
 // A bar on standard error while it is a terminal; nothing otherwise. update() is cheap to call often.
 class ProgressBar {

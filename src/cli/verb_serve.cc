@@ -30,17 +30,6 @@ constexpr const char* kAbout =
     "  OPENAI_BASE_URL=http://127.0.0.1:8080/v1 OPENAI_API_KEY=none python3 your_program.py\n"
     "The first line that it prints is the address. SIGTERM lets answers end, a second one does not. docs/server.md has every field.";
 
-// How many users fit where nobody said: fewer rather than none.
-Result<ModelOptions> with_users(ModelOptions model, bool users_given) {
-  if (users_given || model.memory.empty()) return model;
-  SLUICE_TRY(const compiler::Model compiled, open_or_compile(model));
-  for (; model.users > 1; model.users /= 2) {
-    SLUICE_TRY(const Fit fitted, fit(compiled.program, model));
-    if (fitted.fits) break;
-  }
-  return model;
-}
-
 // What is left under the cap for kept conversations, or what was asked for.
 Result<uint64_t> store_bytes(const ServeOptions& options, const LoadedModel& model, uint64_t engine_bytes) {
   const uint64_t needed = model.plan.weights + model.plan.activations + engine_bytes;
@@ -152,7 +141,7 @@ int serve(const ServeOptions& given) {
   if (options.tls_certificate.empty() != options.tls_key.empty()) return fail(Error{"--tls-cert and --tls-key go together"});
   if (!options.users_given) options.model.users = kUsersDefault;
   options.model.observers = true;  // embeddings read the last norm
-  Result<ModelOptions> planned = with_users(options.model, options.users_given);
+  Result<ModelOptions> planned = options.users_given ? options.model : with_fitting_users(options.model);
   if (!planned.ok()) return fail(planned.error());
   options.model = *planned;
   Result<std::unique_ptr<ServeOperations>> operations = ServeOperations::create(options.operations, options.queue + options.model.users);

@@ -21,7 +21,8 @@ ARROWS = {
     "server": ["engine", "text", "platform"],
     "hub": ["platform"],
     "lpu": ["program", "compiler", "kernels"],
-    "cli": ["base", "platform", "kernels", "program", "models", "weights", "compiler", "runtime", "text", "engine", "server", "hub", "lpu"],
+    "library": ["engine", "compiler", "runtime", "text", "weights", "program", "kernels", "platform"],
+    "cli": ["base", "platform", "kernels", "program", "models", "weights", "compiler", "runtime", "text", "engine", "library", "server", "hub", "lpu"],
 }
 # Kernel files include no library: nothing inline can be compiled for a wide instruction set and win at link time.
 KERNEL_HEADERS = {"bit", "cmath", "cstddef", "cstdint", "cstring", "immintrin.h", "limits"}
@@ -67,6 +68,12 @@ def main(root: pathlib.Path) -> int:
             elif room == "kernels" and not is_test and re.search(r"_(avx2|avx512)\.cc$|-inl\.h$", path.name):
                 if target not in KERNEL_HEADERS:
                     findings.append(f"src/{relative}:{number}: a kernel may not include <{target}>")
+    for path in sorted([*(root / "include").rglob("*.h"), *(root / "examples").rglob("*.cc")]):
+        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+            if len(line) > LINE_MAX:
+                findings.append(f"{path.relative_to(root)}:{number}: {len(line)} columns, limit {LINE_MAX}")
+            if re.match(r'\s*#\s*include\s+"|\s*#\s*include\s+<sluice/', line) and (path.suffix == ".h" or '"' in line):
+                findings.append(f"{path.relative_to(root)}:{number}: the public header and its examples see no other header of ours")
     for finding in findings:
         print(finding)
     print(f"tidy: {len(findings)} findings")

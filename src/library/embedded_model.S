@@ -1,4 +1,4 @@
-/* The model that the program carries: bytes of models/sluice-jamba.gguf (embedded_model.h). */
+/* The model that the program carries: bytes of models/sluice-jamba.gguf (loading.h). */
     .section .rodata
     .global sluice_embedded_model_begin
     .global sluice_embedded_model_end

@@ -1,0 +1,43 @@
+# libsluice: the room `library` and what it stands on in one shared object that shows nothing but include/sluice/sluice.h.
+#   cmake --build --preset release --target libsluice && cmake --install build/release --component library --prefix PREFIX
+include(CMakePackageConfigHelpers)
+
+function(sluice_library)
+  set(embedded ${CMAKE_SOURCE_DIR}/models/sluice-jamba.gguf)
+  set(carrier ${CMAKE_SOURCE_DIR}/src/library/embedded_model.S)
+  set_property(SOURCE ${carrier} APPEND PROPERTY OBJECT_DEPENDS ${embedded})
+  set_property(SOURCE ${carrier} APPEND PROPERTY COMPILE_DEFINITIONS SLUICE_EMBEDDED_MODEL="${embedded}")
+  set_property(SOURCE ${CMAKE_SOURCE_DIR}/src/library/model.cc APPEND PROPERTY COMPILE_DEFINITIONS SLUICE_VERSION="${PROJECT_VERSION}")
+  sluice_room(library DEPENDS compiler engine LINK nlohmann_json::nlohmann_json fmt::fmt EXTRA ${carrier})
+  target_include_directories(sluice_library PUBLIC ${CMAKE_SOURCE_DIR}/include)
+endfunction()
+
+function(sluice_shared_library)
+  set(map ${CMAKE_SOURCE_DIR}/cmake/libsluice.map)
+  add_library(libsluice SHARED $<TARGET_OBJECTS:sluice_library>)
+  set_target_properties(libsluice PROPERTIES OUTPUT_NAME sluice EXPORT_NAME sluice VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR} LINK_DEPENDS ${map})
+  target_link_libraries(libsluice PRIVATE sluice_compiler sluice_engine nlohmann_json::nlohmann_json fmt::fmt)
+  target_link_options(libsluice PRIVATE -Wl,--version-script=${map})
+  target_compile_features(libsluice INTERFACE cxx_std_20)
+  target_include_directories(libsluice INTERFACE $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+
+  set(config ${CMAKE_INSTALL_LIBDIR}/cmake/sluice)
+  install(TARGETS libsluice EXPORT sluice LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT library NAMELINK_COMPONENT library)
+  install(FILES ${CMAKE_SOURCE_DIR}/include/sluice/sluice.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/sluice COMPONENT library)
+  install(EXPORT sluice FILE sluiceConfig.cmake NAMESPACE sluice:: DESTINATION ${config} COMPONENT library)
+  write_basic_package_version_file(${CMAKE_BINARY_DIR}/sluiceConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+  install(FILES ${CMAKE_BINARY_DIR}/sluiceConfigVersion.cmake DESTINATION ${config} COMPONENT library)
+  file(RELATIVE_PATH SLUICE_INCLUDE_FROM_PC /${CMAKE_INSTALL_LIBDIR}/pkgconfig /${CMAKE_INSTALL_INCLUDEDIR})
+  configure_file(${CMAKE_SOURCE_DIR}/cmake/sluice.pc.in ${CMAKE_BINARY_DIR}/sluice.pc @ONLY)
+  install(FILES ${CMAKE_BINARY_DIR}/sluice.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT library)
+endfunction()
+
+# The installed library as its users meet it: the example built by find_package and by pkg-config, and run.
+function(sluice_library_installed)
+  if(SLUICE_FUZZ OR SLUICE_SANITIZE)
+    return()
+  endif()
+  find_package(Python3 COMPONENTS Interpreter REQUIRED)
+  add_dependencies(tests libsluice)
+  add_test(NAME library_installed COMMAND ${Python3_EXECUTABLE} ${CMAKE_SOURCE_DIR}/tests/library/installed.py ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR})
+endfunction()
