@@ -1,10 +1,15 @@
 // The chips' numbers are the CPU's: small models decode on the schedule of 1 to 4 chips, as a pipeline, split inside layers, and both, and the logits of
 // every token equal the engine's by memcmp. The router's choices differ from token to token; the schedule does not.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "cli/golden_support.h"
+#include "compiler/synth.h"
 #include "lpu/fit.h"
 #include "lpu/values.h"
 
@@ -29,9 +34,7 @@ std::filesystem::path golden(const char* folder) { return std::filesystem::path(
 
 class LpuValues : public testing::TestWithParam<Case> {};
 
-TEST_P(LpuValues, AreTheCpus) {
-  const std::filesystem::path path = golden(GetParam().folder);
-  if (!std::filesystem::exists(path)) GTEST_SKIP() << "no " << path << ": the reference data is not beside the project";
+void expect_the_cpus(const std::filesystem::path& path, uint64_t count) {
   Result<TestModel> cpu = TestModel::open(path, {});
   ASSERT_TRUE(cpu.ok()) << cpu.error().message;
   const Result<weights::Checkpoint> checkpoint = weights::Checkpoint::open(path);
@@ -40,7 +43,7 @@ TEST_P(LpuValues, AreTheCpus) {
   ASSERT_TRUE(model.ok()) << model.error().message;
   const auto vocabulary = static_cast<int32_t>(model->program.facts.vocabulary);
   std::vector<int32_t> tokens;
-  for (uint64_t i = 0; i < GetParam().tokens; ++i) tokens.push_back(static_cast<int32_t>(i * 37 + i * i) % vocabulary);
+  for (uint64_t i = 0; i < count; ++i) tokens.push_back(static_cast<int32_t>(i * 37 + i * i) % vocabulary);
   auto session = cpu->session(kContext);
   const std::vector<float> expected = read_all(*session, tokens, 0);
   const lpu::Workload work = lpu::workload_of(model->program, {.context = kContext, .exact = true});
@@ -52,7 +55,7 @@ TEST_P(LpuValues, AreTheCpus) {
     ASSERT_TRUE(schedule.ok()) << schedule.error().message;
     ASSERT_EQ(schedule->chips(), chips);
     ASSERT_EQ(schedule->stages.size() > 1, stages > 1);
-    auto machine = lpu::ValueMachine::create(model->program, model->weights, work, *schedule);
+    auto machine = lpu::ValueMachine::create(model->program, model->weights, work, chip, *schedule);
     ASSERT_TRUE(machine.ok()) << machine.error().message;
     for (size_t i = 0; i < tokens.size(); ++i) {
       const auto logits = (*machine)->step(tokens[i]);
@@ -64,6 +67,34 @@ TEST_P(LpuValues, AreTheCpus) {
     EXPECT_GE((*machine)->counters().experts_used, model->program.facts.params_total == model->program.facts.params_active ? 0 : kExpertsSeen);
   }
 }
+
+TEST_P(LpuValues, AreTheCpus) {
+  const std::filesystem::path path = golden(GetParam().folder);
+  if (!std::filesystem::exists(path)) GTEST_SKIP() << "no " << path << ": the reference data is not beside the project";
+  expect_the_cpus(path, GetParam().tokens);
+}
+
+// Weights of blocks: the chips hold the blocks, quantise activations as the CPU does, and multiply in integers.
+class LpuBlockValues : public testing::TestWithParam<const char*> {};
+
+TEST_P(LpuBlockValues, AreTheCpus) {
+  const std::filesystem::path base = std::filesystem::temp_directory_path() / fmt::format("sluice-lpu-{}-{}", GetParam(), getpid());
+  std::filesystem::create_directory(base);
+  const nlohmann::json config = {{"model_type", "jamba"}, {"hidden_size", 256}, {"intermediate_size", 256}, {"num_hidden_layers", 4},
+                                 {"num_attention_heads", 4}, {"num_key_value_heads", 4}, {"vocab_size", 320}, {"attn_layer_period", 2},
+                                 {"attn_layer_offset", 1}, {"expert_layer_period", 2}, {"expert_layer_offset", 1}, {"num_experts", 8},
+                                 {"num_experts_per_tok", 2}, {"mamba_d_state", 16}, {"mamba_d_conv", 4}, {"mamba_expand", 2}, {"mamba_dt_rank", 256},
+                                 {"mamba_conv_bias", true}, {"mamba_proj_bias", false}, {"rms_norm_eps", 1e-6}, {"hidden_act", "silu"},
+                                 {"tie_word_embeddings", false}, {"max_position_embeddings", 4096}};
+  std::ofstream(base / "config.json") << config.dump();
+  const Result<weights::Checkpoint> shape = weights::Checkpoint::open(base / "config.json");
+  ASSERT_TRUE(shape.ok()) << shape.error().message;
+  const Status written = compiler::synthesize(*shape, base / "model.gguf", {.recipe = GetParam(), .seed = 1, .progress = {}});
+  ASSERT_TRUE(written.ok()) << written.error().message;
+  expect_the_cpus(base / "model.gguf", 10);
+  std::filesystem::remove_all(base);
+}
+INSTANTIATE_TEST_SUITE_P(Types, LpuBlockValues, testing::Values("q8_0", "q4_k_m", "q4_0", "q2_k"), [](const auto& type) { return std::string(type.param); });
 
 // A consumer that starts before its operand is there reads nothing that was computed: the run ends and says where.
 TEST(LpuValuesBroken, ReadsOfWhatIsNotThereEndTheRun) {
@@ -80,7 +111,7 @@ TEST(LpuValuesBroken, ReadsOfWhatIsNotThereEndTheRun) {
     slot.start = 0;
     break;
   }
-  auto machine = lpu::ValueMachine::create(model->program, model->weights, work, broken);
+  auto machine = lpu::ValueMachine::create(model->program, model->weights, work, chip_of("lpu-v1"), broken);
   ASSERT_TRUE(machine.ok());
   const auto logits = (*machine)->step(3);
   ASSERT_FALSE(logits.ok());

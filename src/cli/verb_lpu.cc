@@ -44,7 +44,7 @@ Status write_text(const std::string& path, const std::string& text) {
   return file.commit();
 }
 
-lpu::WorkOptions work_options(const LpuOptions& o) { return {.bits = o.bits, .context = o.context, .users = o.users, .exact = o.exact}; }
+lpu::WorkOptions work_options(const LpuOptions& o) { return {.bits = o.bits, .context = o.context, .users = o.users}; }
 
 struct Outcome {
   lpu::Report report;
@@ -94,7 +94,7 @@ Status compare_values(const LpuOptions& options, const lpu::Chip& chip, const lp
   SLUICE_TRY(const compiler::Model model, compiler::compile_in_memory(checkpoint, "", {}));
   const lpu::Workload work = lpu::workload_of(model.program, {.context = std::max(options.context, options.values), .exact = true});
   SLUICE_TRY(const lpu::Schedule schedule, lpu::make_schedule(work, chip, lpu::kFitted, how));
-  SLUICE_TRY(const auto machine, lpu::ValueMachine::create(model.program, model.weights, work, schedule));
+  SLUICE_TRY(const auto machine, lpu::ValueMachine::create(model.program, model.weights, work, chip, schedule));
   ModelOptions cpu;
   cpu.path = options.models[0];
   cpu.kv = "f32";
@@ -154,7 +154,9 @@ Status run_lpu(const LpuOptions& options) {
 }  // namespace
 
 int lpu(const LpuOptions& options) {
-  const Status status = run_lpu(options);
+  LpuOptions named = options;
+  if (named.models.empty()) named.models = {""};
+  const Status status = run_lpu(named);
   return status.ok() ? 0 : fail(status.error());
 }
 

@@ -8,7 +8,7 @@
 namespace sluice::cli {
 
 struct LpuOptions {
-  std::vector<std::string> models;
+  std::vector<std::string> models;  // none: the embedded one
   std::vector<std::string> chips;  // chip files
   std::string count = "auto";
   uint64_t context = 4096;
@@ -16,7 +16,6 @@ struct LpuOptions {
   int bits = 8;
   uint64_t split_max = 0;
   uint64_t stages = 0;
-  bool exact = false;      // only splits that keep the CPU's numbers
   uint64_t values = 0;     // tokens to compute on the chips and on the CPU
   bool plan_only = false;  // say what fits, not how fast
   bool json = false;

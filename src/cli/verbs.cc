@@ -115,7 +115,7 @@ void add_bench(CLI::App& app, BenchOptions& o) {
 }
 
 void add_lpu(CLI::App& app, LpuOptions& o) {
-  app.add_option("model", o.models, "GGUF file, Hugging Face folder or a config.json alone; several are compared")->required();
+  app.add_option("model", o.models, "GGUF file, Hugging Face folder or a config.json alone; several are compared (default: the embedded model)");
   app.add_option("--chip", o.chips, "Chip file (lpu/chips/*.json); several, separated by commas, are compared")->delimiter(',')->required();
   app.add_option("--chips", o.count, "How many chips, or auto: as few as hold it")->capture_default_str();
   app.add_option("--context", o.context, "Tokens of context a user")->capture_default_str()->check(CLI::Range(uint64_t{1}, limits::kContextTokensMax));
@@ -123,7 +123,6 @@ void add_lpu(CLI::App& app, LpuOptions& o) {
   app.add_option("--bits", o.bits, "Bits of a matrix weight")->capture_default_str()->check(CLI::IsMember({8, 16}));
   app.add_option("--split", o.split_max, "Chips that may share a layer (default: no limit)")->check(CLI::PositiveNumber);
   app.add_option("--stages", o.stages, "Stages of the pipeline (default: searched)")->check(CLI::PositiveNumber);
-  app.add_flag("--exact", o.exact, "32-bit numbers, and only splits that keep the order of every sum as the CPU has it");
   add_json(app, o.json);
 }
 

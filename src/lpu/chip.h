@@ -15,7 +15,8 @@ namespace sluice::lpu {
 #define SLUICE_LPU_CHIP_NUMBERS(X)        \
   X(clock_hz, 1e6, 1e11)                  \
   X(sram_bytes, 1e3, 1e15)                \
-  X(sram_slices, 1, 1e6)                  \
+  X(sram_slices, 1, 4096)                 \
+  X(sram_banks, 1, 16)                    \
   X(sram_bytes_per_s, 1e6, 1e18)          \
   X(feed_bytes_per_s, 1e6, 1e18)          \
   X(streams, 1, 1e6)                      \

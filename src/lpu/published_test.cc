@@ -214,7 +214,10 @@ TEST(Experts, TakeOneStaticSlotATokenWhicheverTheRouterPicks) {
     const uint64_t chips = s->stages[slot.stage].chips;
     const bool by_sums = s->placed[slot.writes].partial;
     const uint64_t n = by_sums ? op.n : (op.n + chips - 1) / chips, k = by_sums ? (op.k + chips - 1) / chips : op.k;
-    EXPECT_EQ(slot.busy, matmul_cycles(v1, kFitted, 8, 1, k, n, 2));
+    std::vector<Region> inputs;
+    for (const uint32_t id : slot.reads) inputs.push_back(s->placed[id].at);
+    const uint64_t cycles = matmul_cycles(v1, kFitted, 8, 1, k, n, 2);
+    EXPECT_EQ(slot.busy, reading(SliceMap(v1), slot.stage, inputs, {s->resident[slot.op].weights}, cycles, true).busy);
   }
   EXPECT_EQ(expert_ops, 16u * 3);
 }

@@ -9,6 +9,7 @@
 
 #include "base/result.h"
 #include "lpu/chip.h"
+#include "lpu/slices.h"
 #include "lpu/work.h"
 
 namespace sluice::lpu {
@@ -36,10 +37,7 @@ struct Slot {
   uint32_t peer = kNone;  // stage that receives, if not its own: its links are taken for as long, a flight later
   std::vector<uint32_t> reads;   // placed values
   uint32_t writes = kNone;
-};
-
-struct Region {
-  uint64_t offset = 0, bytes = 0;
+  std::vector<Access> accesses;  // ports of SRAM slices, of its stage's chips and of the peer's
 };
 
 // A value in the SRAM of each chip of a stage: its share, or all of it.
@@ -56,15 +54,22 @@ struct Stage {
   uint32_t first_layer = 0, layers = 0;
   uint64_t chips = 1;
   uint64_t weights = 0, kv = 0, state = 0, activations = 0;  // bytes of one chip
+  std::vector<uint64_t> strip_bytes;                         // of activations, in each strip of the chip's map
+  uint64_t lines = 0;                                        // of the fullest slice: weights from the bottom; from the top KV and state, then activations
   uint64_t occupied = 0;                                     // cycles that a token keeps it
   uint64_t used() const { return weights + kv + state + activations; }
+};
+
+// What an op keeps from step to step in each chip of its stage (bytes 0: nothing), in all slices.
+struct Resident {
+  Region weights, kv, state;
 };
 
 struct Schedule {
   std::vector<Stage> stages;
   std::vector<Slot> slots;
   std::vector<Placed> placed;
-  std::vector<Region> resident;        // of each op with weights, KV or state: its share in its stage's chips (bytes 0: none)
+  std::vector<Resident> resident;      // of each op
   std::vector<uint32_t> stage_of_op;
   uint64_t cycles = 0;
   uint64_t interval = 0;               // cycles after which the next token (of another user) may start: nothing of the two ever meets
@@ -83,10 +88,11 @@ Result<Schedule> make_schedule(const Workload& work, const Chip& chip, const Lat
 
 // Cycles of `count` independent products of m rows with [n, k] matrices on one chip, weights or rows standing in the unit, whichever is faster.
 uint64_t matmul_cycles(const Chip& chip, const Latencies& latencies, int bits, uint64_t m, uint64_t k, uint64_t n, uint64_t count);
-inline constexpr uint64_t kWordBytes = 16;  // SRAM word of one tile: places begin and end on one
 
-// Of `bytes` of weights, KV or state that an op holds, what lies on one chip among `chips`, in whole words. In the op's region: weights, KV, state.
+// Of `bytes` of weights, KV or state that an op holds, what lies on one chip among `chips`, in whole words: whole heads or positions; of a matrix the mean,
+// as chips with one column more of this one have one less of another. `column_bytes` is by how much a chip may be above the mean, once.
 uint64_t resident_share(const Workload& work, const Work& op, uint64_t bytes, uint64_t chips);
+uint64_t column_bytes(const Workload& work, const Work& op, uint64_t chips);
 
 // The cycles in which a token keeps a stage's units, links or memory, as spans in order. Of every stage.
 struct Span {

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -10,18 +12,34 @@
 
 namespace sluice::lpu {
 
-// Words of 32 bits, each with whether its owner has written it.
+// The slices of one chip, in pages that exist once they are written: words of 32 bits, each with whether its owner has written it. Words of a place are
+// counted from its beginning.
 class Sram {
  public:
-  explicit Sram(uint64_t bytes) : words_(bytes / 4), written_(bytes / 4) {}
-  void write(uint64_t offset, std::span<const uint32_t> words);
+  explicit Sram(const SliceMap& map) : slices_(map.slices), lines_(map.lines) {}
+  void write(const Region& at, uint64_t first, std::span<const uint32_t> words);
   void spoil(const Region& at);  // a new owner, who has written nothing yet
-  bool readable(uint64_t offset, uint64_t words) const;
-  std::span<const uint32_t> read(uint64_t offset, uint64_t words) const;
+  bool readable(const Region& at, uint64_t first, uint64_t words) const;
+  uint32_t word(const Region& at, uint64_t index) const;
+  std::vector<uint32_t> read(const Region& at, uint64_t first, uint64_t words) const;
 
  private:
-  std::vector<uint32_t> words_;
-  std::vector<bool> written_;
+  static constexpr uint64_t kPageWords = 1024;
+  struct Page {
+    uint32_t words[kPageWords] = {};
+    bool written[kPageWords] = {};
+  };
+  struct Place {
+    uint64_t slice, page, word;
+  };
+  Place place(const Region& at, uint64_t index) const;
+  Page& page(const Place& place);
+  const Page* find(const Place& place) const;
+  template <typename Visit>
+  bool for_each_run(const Region& at, uint64_t first, uint64_t words, Visit visit) const;
+
+  std::vector<std::vector<std::unique_ptr<Page>>> slices_;
+  uint64_t lines_;
 };
 
 struct Columns {
@@ -48,11 +66,14 @@ class Rows {
   std::vector<Line> data_;
 };
 
-// Weights of an op as they lie in a chip's share of its region, one after the other.
+// Weights of an op as they lie in a chip's share of its region, one after the other: floats without padding, or strips of 16 rows of packed blocks.
 struct WeightPart {
   uint32_t value;
-  uint64_t first, floats;  // from the region's beginning
+  uint64_t first, words;  // from the region's beginning
 };
+
+// Matrices of block types stay in blocks; all others are widened to 32 bits.
+bool has_blocks(const program::Value& weight);
 
 struct Layout {
   const program::Program& program;
@@ -64,13 +85,13 @@ struct Layout {
   uint64_t chips(uint32_t op) const { return schedule.stages[schedule.stage_of_op[op]].chips; }
   Columns outputs(uint32_t op, uint64_t chip) const;  // columns (rows of a table that is cut by rows) whose weights lie on the chip
   std::vector<WeightPart> weights(uint32_t op, uint64_t chip) const;
-  Region kv(uint32_t op) const;
-  Region state(uint32_t op) const;
+  const Resident& resident(uint32_t op) const { return schedule.resident[op]; }
 };
 
 // Words to be written when the op's result is ready.
 struct Effect {
-  uint64_t offset;
+  Region at;
+  uint64_t first;
   std::vector<uint32_t> words;
 };
 
@@ -97,10 +118,13 @@ struct Port {
   Rows all(std::string_view name) const;   // an activation, every column
   Rows mine(std::string_view name) const;  // this chip's columns of it
   std::vector<float> weight(std::string_view name) const;
+  Rows packed(std::string_view name, uint64_t index) const;  // matrix `index` of a weight of blocks, as the kernels take it
   std::vector<float> state(uint64_t floats) const;
 
  private:
   Rows rows(std::string_view name, Columns columns) const;
+  void copy_weight(std::string_view name, uint64_t first, uint64_t words, float* out) const;
+  uint64_t weight_words(std::string_view name) const;
 };
 
 // Computes the part of the op; `out` is what its slot's place gets.

@@ -10,6 +10,7 @@
 #include "kernels/glu/glu.h"
 #include "kernels/matmul/matmul.h"
 #include "kernels/moe/moe.h"
+#include "kernels/quantize/quantize.h"
 #include "kernels/rmsnorm/rmsnorm.h"
 #include "kernels/rope/rope.h"
 #include "kernels/ssm_scan/ssm_scan.h"
@@ -53,25 +54,48 @@ void from_blocks(const float* blocks, uint64_t lines, Rows& rows) {
   }
 }
 
-// out[columns] (+)= x W^T for one row; `weights` are the columns' rows of W, [columns, k].
-void multiply(const float* weights, uint64_t columns, uint64_t k, const float* x, const float* bias, float* out, bool accumulate) {
-  Rows packed(1, kernels::packed_bytes(DType::kF32, columns, k) / 4);
-  kernels::pack(DType::kF32, reinterpret_cast<const uint8_t*>(weights), columns, k, reinterpret_cast<uint8_t*>(packed.data()));
-  kernels::matmul_for(DType::kF32, kScalar)({.weights = reinterpret_cast<const uint8_t*>(packed.data()), .n = columns, .k = k,
-                                             .activations = reinterpret_cast<const uint8_t*>(x), .activation_stride = (k + 15) / 16 * 64, .bias = bias,
-                                             .out = out, .out_stride = (columns + 15) / 16 * 16, .accumulate = accumulate, .in_rows = nullptr,
-                                             .out_rows = nullptr, .rows = 1, .strip_begin = 0, .strip_end = (columns + 15) / 16});
+// This chip's rows of one of a weight's matrices, packed for the kernels: blocks as they are, all else in 32 bits.
+struct Packed {
+  DType type = DType::kF32;
+  uint64_t columns, k;
+  Rows data;
+  const uint8_t* bytes() { return reinterpret_cast<const uint8_t*>(data.data()); }
+};
+
+Packed matrix_of(const Port& port, uint64_t index) {
+  const program::Value& w = port.value("weight");
+  const uint64_t columns = port.own("out").count();
+  const DType type = has_blocks(w) ? w.dtype : DType::kF32;
+  if (has_blocks(w)) return {type, columns, w.k, port.packed("weight", index)};
+  Packed out{type, columns, w.k, Rows(1, kernels::packed_bytes(type, columns, w.k) / 4)};
+  const std::vector<float> all = port.weight("weight");
+  kernels::pack(type, reinterpret_cast<const uint8_t*>(all.data() + index * columns * w.k), columns, w.k, reinterpret_cast<uint8_t*>(out.data.data()));
+  return out;
+}
+
+// out[columns] (+)= x W^T for one row.
+void multiply(Packed& w, const float* x, uint64_t x_stride, const float* bias, float* out, bool accumulate) {
+  kernels::matmul_for(w.type, kScalar)({.weights = w.bytes(), .n = w.columns, .k = w.k, .activations = reinterpret_cast<const uint8_t*>(x),
+                                        .activation_stride = x_stride * 4, .bias = bias, .out = out, .out_stride = (w.columns + 15) / 16 * 16,
+                                        .accumulate = accumulate, .in_rows = nullptr, .out_rows = nullptr, .rows = 1, .strip_begin = 0,
+                                        .strip_end = (w.columns + 15) / 16});
 }
 
 Words embed(const Port& port) {
   const program::Value& table = port.value("table");
-  const std::vector<float> weights = port.weight("table");
   const Columns columns = port.work().one_row ? Columns{0, table.k} : port.own("out");
   Rows out(1, columns.count());
   const Columns rows = port.layout.outputs(port.work_op, port.chip);
   const auto token = static_cast<uint64_t>(port.token);
   const uint64_t first = port.work().one_row ? rows.begin : 0, last = port.work().one_row ? rows.end : table.n;
   if (token < first || token >= last) return words_of(out, 1);  // another chip has the row
+  if (has_blocks(table)) {
+    Rows packed = port.packed("table", 0);
+    kernels::unpack_row(table.dtype, reinterpret_cast<const uint8_t*>(packed.data()), rows.count(), table.k, token - first, out.data());
+    for (uint64_t i = 0; i < columns.count(); ++i) out.row(0)[i] *= number(port, "scale");
+    return words_of(out, 1);
+  }
+  const std::vector<float> weights = port.weight("table");
   for (uint64_t i = 0; i < columns.count(); ++i) out.row(0)[i] = weights[(token - first) * columns.count() + i] * number(port, "scale");
   return words_of(out, 1);
 }
@@ -92,10 +116,11 @@ Words rmsnorm(const Port& port) {
 Words matmul(const Port& port) {
   const uint64_t columns = port.own("out").count();
   if (columns == 0) return {};
-  const std::vector<float> weights = port.weight("weight"), stored = port.has("bias") ? port.weight("bias") : std::vector<float>();
+  const std::vector<float> stored = port.has("bias") ? port.weight("bias") : std::vector<float>();
+  Packed weights = matrix_of(port, 0);
   Rows x = port.all("x"), bias = padded(stored, stored.empty() ? 0 : 1, stored.size());
   Rows out = port.has("addend") ? port.mine("addend") : Rows(1, columns);
-  multiply(weights.data(), columns, port.value("weight").k, x.data(), stored.empty() ? nullptr : bias.data(), out.data(), port.has("addend"));
+  multiply(weights, x.data(), x.stride(), stored.empty() ? nullptr : bias.data(), out.data(), port.has("addend"));
   return words_of(out, 1);
 }
 
@@ -103,12 +128,12 @@ Result<Words> moe_matmul(const Port& port) {
   const program::Value& w = port.value("weight");
   const uint64_t columns = port.own("out").count(), slots = port.shape("out").slots;
   if (columns == 0) return Words{};
-  const std::vector<float> weights = port.weight("weight");
   Rows x = port.all("x"), ids = port.all("ids"), out(slots, columns);
   for (uint64_t s = 0; s < slots; ++s) {
     const auto expert = std::bit_cast<uint32_t>(ids.row(0)[s]);
     if (expert >= w.count) return Error{"values: the router chose an expert that is not there"};
-    multiply(weights.data() + expert * columns * w.k, columns, w.k, x.row(port.shape("x").slots > 1 ? s : 0), nullptr, out.row(s), false);
+    Packed weights = matrix_of(port, expert);
+    multiply(weights, x.row(port.shape("x").slots > 1 ? s : 0), x.stride(), nullptr, out.row(s), false);
   }
   return words_of(out, slots);
 }
@@ -141,8 +166,8 @@ void kv_write(const Port& port, std::vector<Effect>& effects) {
   Words words = words_of(k, 1);
   const Words values = words_of(v, 1);
   words.insert(words.end(), values.begin(), values.end());
-  const uint64_t bytes = words.size() * 4;
-  if (bytes > 0) effects.push_back({port.layout.kv(home).offset + place * bytes, std::move(words)});
+  const uint64_t count = words.size();
+  if (count > 0) effects.push_back({port.layout.resident(home).kv, place * count, std::move(words)});
 }
 
 Result<Words> attention(const Port& port) {
@@ -159,11 +184,12 @@ Result<Words> attention(const Port& port) {
   std::vector<uint8_t*> pages;
   for (uint64_t p = 0; p < page_count; ++p) pages.push_back(reinterpret_cast<uint8_t*>(memory.row(p)));
   for (uint64_t at = first; at <= port.position; ++at) {
-    const uint64_t offset = port.layout.kv(port.work_op).offset + at % port.work().context * token_floats * 4;
-    if (!port.sram.readable(offset, token_floats)) return Error{"values: attention reads keys and values that were not written"};
+    const Region& kept = port.layout.resident(port.work_op).kv;
+    const uint64_t first_word = at % port.work().context * token_floats;
+    if (!port.sram.readable(kept, first_word, token_floats)) return Error{"values: attention reads keys and values that were not written"};
     const kernels::KvRow row{pages.data(), static_cast<int32_t>(at)};
     Rows token(1, token_floats), values(1, heads * kv.head_dim_v);
-    std::memcpy(token.data(), port.sram.read(offset, token_floats).data(), token_floats * 4);
+    std::memcpy(token.data(), port.sram.read(kept, first_word, token_floats).data(), token_floats * 4);
     std::copy_n(token.data() + heads * kv.head_dim_k, values.width(), values.data());
     kernels::kv_write_for(shape.type, kScalar)({.shape = shape, .k = token.data(), .k_stride = token.stride(), .v = values.data(), .v_stride = values.stride(),
                                                 .rows = &row, .layer_offset = 0, .row_begin = 0, .row_end = 1});
@@ -179,7 +205,7 @@ Result<Words> attention(const Port& port) {
 
 // The chip's share of a state, [lines, columns], kept without padding.
 void keep_state(const Port& port, Rows& state, uint64_t lines, std::vector<Effect>& effects) {
-  effects.push_back({port.layout.state(port.work_op).offset, words_of(state, lines)});
+  effects.push_back({port.layout.resident(port.work_op).state, 0, words_of(state, lines)});
 }
 
 Words conv1d(const Port& port, std::vector<Effect>& effects) {
@@ -261,6 +287,14 @@ Words moe_combine(const Port& port) {
   return words_of(out, 1);
 }
 
+// Every chip makes all groups of 32: their scales, sums and 8-bit numbers lie together.
+Words quantize(const Port& port) {
+  Rows x = port.all("x"), out(port.shape("out").slots, port.shape("out").width);
+  kernels::quantize_for(kScalar)({.x = x.data(), .x_stride = x.stride(), .out = reinterpret_cast<uint8_t*>(out.data()), .out_stride = out.stride() * 4,
+                                  .k = x.width(), .row_begin = 0, .row_end = port.shape("x").slots});
+  return words_of(out, port.shape("out").slots);
+}
+
 Words select_row(const Port& port) {
   Rows x = port.mine("x");
   return words_of(x, 1);
@@ -292,7 +326,7 @@ Status compute(const Port& port, Words& out, std::vector<Effect>& effects) {
     }
     case OpCode::kMoeCombine: out = moe_combine(port); break;
     case OpCode::kSelectRows: out = select_row(port); break;
-    case OpCode::kQuantize:
+    case OpCode::kQuantize: out = quantize(port); break;
     case OpCode::kRopeTable:
     case OpCode::kObserve: return Error{"values: " + std::string(program::schema(port.op().code).name) + " is not computed on chips"};
   }

@@ -74,10 +74,23 @@ std::vector<float> dense_weight(const Value& v, const uint8_t* packed, Columns c
 
 std::span<const uint32_t> as_words(const std::vector<float>& floats) { return {reinterpret_cast<const uint32_t*>(floats.data()), floats.size()}; }
 
+// Rows `columns` of every matrix, in the package's strips of 16: [count, strips].
+Words packed_weight(const Value& v, const uint8_t* packed, Columns columns) {
+  const uint64_t matrix = kernels::packed_bytes(v.dtype, v.n, v.k), strip = kernels::packed_strip_bytes(v.dtype, v.k);
+  SLUICE_CHECK(columns.begin % kernels::kStripOutputs == 0 || columns.count() == 0);
+  const uint64_t bytes = columns.count() == 0 ? 0 : kernels::packed_bytes(v.dtype, columns.count(), v.k);
+  Words out(v.count * bytes / 4);
+  for (uint64_t m = 0; m < v.count && bytes > 0; ++m) {
+    std::memcpy(out.data() + m * bytes / 4, packed + m * matrix + columns.begin / kernels::kStripOutputs * strip, bytes);
+  }
+  return out;
+}
+
 }  // namespace
 
 struct ValueMachine::Impl {
   Layout layout;
+  SliceMap map;
   std::span<const std::byte> weights;
   std::vector<std::vector<Sram>> srams;  // of each stage's chips
   std::vector<Event> events;
@@ -89,8 +102,9 @@ struct ValueMachine::Impl {
   std::set<std::pair<uint32_t, uint32_t>> experts;
   Counters counters;
 
-  Impl(const program::Program& program, std::span<const std::byte> bytes, const Workload& work, const Schedule& schedule)
-      : layout(program, work, schedule), weights(bytes), events(events_of(schedule)), in_flight(schedule.slots.size()), effects(schedule.slots.size()) {}
+  Impl(const program::Program& program, std::span<const std::byte> bytes, const Workload& work, const Chip& chip, const Schedule& schedule)
+      : layout(program, work, schedule), map(chip), weights(bytes), events(events_of(schedule)), in_flight(schedule.slots.size()),
+        effects(schedule.slots.size()) {}
 
   const Schedule& schedule() const { return layout.schedule; }
   uint64_t chips(uint32_t stage) const { return schedule().stages[stage].chips; }
@@ -105,13 +119,13 @@ struct ValueMachine::Impl {
   void load() {
     for (size_t s = 0; s < schedule().stages.size(); ++s) {
       srams.emplace_back();
-      for (uint64_t c = 0; c < chips(static_cast<uint32_t>(s)); ++c) srams.back().emplace_back(schedule().stages[s].used());
+      for (uint64_t c = 0; c < chips(static_cast<uint32_t>(s)); ++c) srams.back().emplace_back(map);
     }
     for (uint32_t op = 0; op < layout.work.ops.size(); ++op) {
       const uint32_t stage = schedule().stage_of_op[op];
-      const Region state = layout.state(op);
+      const Region& state = layout.resident(op).state;
       for (uint64_t c = 0; c < chips(stage); ++c) {
-        srams[stage][c].write(state.offset, Words(state.bytes / 4));
+        srams[stage][c].write(state, 0, Words(state.bytes / 4));
         load_weights(op, stage, c);
       }
     }
@@ -124,10 +138,13 @@ struct ValueMachine::Impl {
       const Value& v = layout.program.value(part.value);
       const bool everywhere = work.replicated && v.form == WeightForm::kVector;
       const Columns columns = everywhere ? Columns{0, v.n} : layout.outputs(op, chip);
-      const std::vector<float> floats = dense_weight(v, reinterpret_cast<const uint8_t*>(weights.data() + v.offset), columns,
-                                                     source.code == program::OpCode::kEmbed && !work.one_row);
-      SLUICE_CHECK(floats.size() == part.floats);
-      srams[stage][chip].write(schedule().resident[op].offset + part.first * 4, as_words(floats));
+      const auto* package = reinterpret_cast<const uint8_t*>(weights.data() + v.offset);
+      const bool blocks = v.form == WeightForm::kMatrix && has_blocks(v);
+      const std::vector<float> floats =
+          blocks ? std::vector<float>() : dense_weight(v, package, columns, source.code == program::OpCode::kEmbed && !work.one_row);
+      const Words words = blocks ? packed_weight(v, package, columns) : Words(as_words(floats).begin(), as_words(floats).end());
+      SLUICE_CHECK(words.size() == part.words);
+      srams[stage][chip].write(layout.resident(op).weights, part.first, words);
     }
   }
 
@@ -135,7 +152,7 @@ struct ValueMachine::Impl {
     for (const uint32_t id : slot.reads) {
       const Placed& p = schedule().placed[id];
       for (uint64_t c = 0; c < chips(p.stage); ++c) {
-        if (srams[p.stage][c].readable(p.at.offset, words(p, c))) continue;
+        if (srams[p.stage][c].readable(p.at, 0, words(p, c))) continue;
         return Error{fmt::format("values: cycle {}: op {} ({}) reads value {} on chip {} of stage {}, which was not written or is gone", cycle, slot.op,
                                  layout.work.ops[slot.op].label, p.value, c, p.stage)};
       }
@@ -177,9 +194,9 @@ struct ValueMachine::Impl {
   }
 
   // Which chip of the source has column `c`: its own, if it has it.
-  uint64_t sender(const Placed& from, uint64_t column, uint64_t receiver, bool same_stage) const {
-    if (from.partial) return static_cast<uint64_t>(token) / columns_of({.width = layout.program.facts.vocabulary}, chips(from.stage), 0).count();
-    if (from.whole && same_stage) return receiver;
+  uint64_t sender(const Slot& slot, const Placed& from, uint64_t column, uint64_t receiver) const {
+    if (from.partial) return static_cast<uint64_t>(token) / layout.work.ops[slot.op].table_rows().share_columns(chips(from.stage));
+    if (from.whole && slot.peer == kNone) return receiver;
     return column / shape(from).share_columns(chips(from.stage));
   }
 
@@ -192,10 +209,10 @@ struct ValueMachine::Impl {
       Words& words = out[receiver];
       for (uint64_t r = 0; r < shape(to).slots; ++r) {
         for (uint64_t column = wanted.begin; column < wanted.end; ++column) {
-          const uint64_t chip = sender(from, column, receiver, slot.peer == kNone);
+          const uint64_t chip = sender(slot, from, column, receiver);
           const Columns there = stored(from, chip);
           SLUICE_CHECK(there.begin <= column && column < there.end);
-          words.push_back(srams[from.stage][chip].read(from.at.offset + (r * there.count() + column - there.begin) * 4, 1)[0]);
+          words.push_back(srams[from.stage][chip].word(from.at, r * there.count() + column - there.begin));
           if (slot.peer != kNone || chip != receiver) sent[chip] += 4;
         }
       }
@@ -214,11 +231,11 @@ struct ValueMachine::Impl {
       if (slot.writes != kNone) {
         const Placed& p = schedule().placed[slot.writes];
         SLUICE_CHECK(in_flight[index][c].size() * 4 <= p.at.bytes);
-        srams[p.stage][c].write(p.at.offset, in_flight[index][c]);
+        srams[p.stage][c].write(p.at, 0, in_flight[index][c]);
         counters.bytes_written += in_flight[index][c].size() * 4;
       }
       for (const Effect& effect : effects[index][c]) {
-        srams[slot.stage][c].write(effect.offset, effect.words);
+        srams[slot.stage][c].write(effect.at, effect.first, effect.words);
         counters.bytes_written += effect.words.size() * 4;
       }
     }
@@ -235,7 +252,7 @@ struct ValueMachine::Impl {
     for (uint64_t c = 0; c < chips(found->stage); ++c) {
       const Columns there = stored(*found, c);
       if (there.count() == 0) continue;
-      std::memcpy(logits.data() + there.begin, srams[found->stage][c].read(found->at.offset, there.count()).data(), there.count() * 4);
+      std::memcpy(logits.data() + there.begin, srams[found->stage][c].read(found->at, 0, there.count()).data(), there.count() * 4);
     }
   }
 };
@@ -245,18 +262,9 @@ ValueMachine::~ValueMachine() = default;
 const ValueMachine::Counters& ValueMachine::counters() const { return impl_->counters; }
 
 Result<std::unique_ptr<ValueMachine>> ValueMachine::create(const program::Program& program, std::span<const std::byte> weights, const Workload& work,
-                                                           const Schedule& schedule) {
+                                                           const Chip& chip, const Schedule& schedule) {
   if (!work.exact || work.users != 1) return Error{"values: the schedule must be exact and of one user"};
-  for (const program::Op& op : program.ops) {
-    for (const uint32_t id : op.operands) {
-      if (id == program::kNoValue) continue;
-      const Value& v = program.value(id);
-      const bool is_float = v.dtype == DType::kF32 || v.dtype == DType::kF16 || v.dtype == DType::kBF16;
-      if (v.kind != program::ValueKind::kWeight || v.form != WeightForm::kMatrix || is_float) continue;
-      return Error{fmt::format("values: weight {} has blocks of {}; chips compute F32, F16 and BF16 weights, in 32 bits", v.name, info(v.dtype).name)};
-    }
-  }
-  std::unique_ptr<ValueMachine> machine(new ValueMachine(std::make_unique<Impl>(program, weights, work, schedule)));
+  std::unique_ptr<ValueMachine> machine(new ValueMachine(std::make_unique<Impl>(program, weights, work, chip, schedule)));
   machine->impl_->load();
   return machine;
 }

@@ -1,7 +1,7 @@
 // The numbers of a schedule: its slots run in their cycles on chips whose SRAM holds what the schedule placed there and nothing else. Weights, keys, values
 // and states lie in the stage's chips, operands are read from the chip's own bytes, and what another chip has comes over a transfer of the schedule or
 // not at all. Units compute with the scalar reference kernels. A byte that is read before it was written, or after its owner gave it up, ends the run.
-// Contract: an exact workload (work.h) of a program with F32 weights; the logits are then the CPU's, bit for bit (src/cli/lpu_values_test.cc).
+// Contract: an exact workload (work.h); the logits are then the CPU's, bit for bit, with F32, F16, BF16 and every block type (src/cli/lpu_values_test.cc).
 #pragma once
 
 #include <cstddef>
@@ -18,7 +18,7 @@ class ValueMachine {
  public:
   // All are kept by reference but the weights, which are copied to the chips. One user: `context` tokens at most.
   static Result<std::unique_ptr<ValueMachine>> create(const program::Program& program, std::span<const std::byte> weights, const Workload& work,
-                                                      const Schedule& schedule);
+                                                      const Chip& chip, const Schedule& schedule);
   ~ValueMachine();
 
   // One token at the next position, through every slot. The logits are valid until the next step.

@@ -14,6 +14,8 @@ namespace sluice::lpu {
 //   overlap: two values (or a value and weights) share bytes while both live
 //   missing: an op has no slot, or a value has no writer             wire: a transfer carries more than its links do, or less than the value
 //   rate: more multiply-adds than the unit makes in those cycles     whole: an op reads a share, or parts not yet exchanged, where it needs all
+//   slice: two slots read, or write, one SRAM slice in a cycle, or read and write one of its banks
+//   port: a slot reads or writes more of a place than its accesses to the slices move
 //   pipeline: the next token, an interval later, meets this one in a unit, a link or a stage's memory
 Status verify(const Schedule& schedule, const Workload& work, const Chip& chip);
 

@@ -26,6 +26,15 @@ Slot& slot_of(Schedule& s, Unit unit, size_t n) {
   return s.slots[0];
 }
 
+// The slices that a slot of a unit reads weights from first.
+Access& read_of(Schedule& s, Unit unit, size_t n) {
+  for (Access& a : slot_of(s, unit, n).accesses) {
+    if (!a.write && a.strip.slices > 16) return a;
+  }
+  ADD_FAILURE() << "no such access";
+  return s.slots[0].accesses[0];
+}
+
 TEST(Verify, NamesTheRuleThatIsBroken) {
   const Chip chip = chip_of("lpu-v1");
   const Workload work = small_encoder(2);
@@ -40,7 +49,15 @@ TEST(Verify, NamesTheRuleThatIsBroken) {
       {"feed", [](Schedule& s, const Chip&) { slot_of(s, Unit::kMatrix, 0).bytes *= 1000; }},
       {"streams", [](Schedule& s, const Chip&) { slot_of(s, Unit::kVector, 0).streams = 65; }},
       {"capacity", [](Schedule& s, const Chip& c) { s.placed[0].at.offset = static_cast<uint64_t>(c.sram_bytes); }},
+      {"capacity", [](Schedule& s, const Chip& c) { s.placed[0].at.strip.slice = static_cast<uint32_t>(c.sram_slices); }},
       {"overlap", [](Schedule& s, const Chip&) { s.placed[0].at.offset = 0; }},
+      {"overlap", [](Schedule& s, const Chip&) { s.resident[1].weights.offset += 16; }},
+      {"overlap", [](Schedule& s, const Chip&) { s.placed[1].at = s.placed[0].at; }},
+      {"slice", [](Schedule& s, const Chip&) { read_of(s, Unit::kMatrix, 3) = read_of(s, Unit::kMatrix, 0); }},
+      {"slice", [](Schedule& s, const Chip&) { (read_of(s, Unit::kMatrix, 3) = read_of(s, Unit::kMatrix, 0)).write = true; }},
+      {"port", [](Schedule& s, const Chip&) { slot_of(s, Unit::kMatrix, 0).accesses.clear(); }},
+      {"port", [](Schedule& s, const Chip&) { slot_of(s, Unit::kMatrix, 1).accesses.pop_back(); }},
+      {"port", [](Schedule& s, const Chip&) { read_of(s, Unit::kMatrix, 0).until = 0; }},
       {"wire", [](Schedule& s, const Chip&) { slot_of(s, Unit::kLink, 0).bytes *= 1000; }},
       {"wire", [](Schedule& s, const Chip&) { slot_of(s, Unit::kLink, 0).bytes = 1; }},
       {"whole", [](Schedule& s, const Chip&) { s.placed[slot_of(s, Unit::kMatrix, 0).reads[0]].whole = false; }},

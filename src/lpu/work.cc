@@ -4,6 +4,8 @@
 #include <charconv>
 #include <numeric>
 
+#include "kernels/matmul/matmul.h"
+
 namespace sluice::lpu {
 namespace {
 
@@ -16,7 +18,7 @@ using program::ValueKind;
 
 constexpr uint64_t kVectorWeightBytes = 2;  // norms, biases, convolutions, scan parameters
 constexpr uint64_t kExactBytes = 4;
-constexpr uint64_t kChannelGranule = 16;    // of convolution and scan
+constexpr uint64_t kChannelGranule = 16;    // of convolution and scan, and of outputs whose weights are blocks
 constexpr uint64_t kStateElementBytes = 4;
 
 // Vector-unit operations an output element; exp counts as 4. Assumptions, listed in docs/lpu.md.
@@ -62,25 +64,43 @@ std::vector<uint32_t> aligned_columns(const Program& program, const Op& op) {
   return out;
 }
 
+bool has_blocks(const Value& weight) { return kernels::activation_format(weight.dtype) == kernels::ActivationFormat::kQ8; }
+
+// Words of 32 bits of an activation's row.
+uint64_t row_words(const Value& value) {
+  return value.element == program::Element::kQ8 ? value.width / 32 * (sizeof(kernels::QuantizedGroup) / 4) : value.width;
+}
+
+// Of an exact schedule: as wide as the widest matrices.
+int exact_bits(const Program& program) {
+  int bits = 8;
+  for (const Op& op : program.ops) {
+    const bool matrix = op.code == OpCode::kMatmul || op.code == OpCode::kMoeMatmul;
+    if (matrix && !has_blocks(program.value(program.operand(op, "weight")))) bits = 8 * static_cast<int>(kExactBytes);
+  }
+  return bits;
+}
+
 class Lowering {
  public:
   Lowering(const Program& program, const WorkOptions& options) : program_(program), options_(options) {
     out_.name = program.facts.name.empty() ? program.facts.family : program.facts.name;
     out_.layers = std::max<uint64_t>(program.facts.layers, 1);
-    out_.bits = options.exact ? 8 * static_cast<int>(kExactBytes) : options.bits;
+    out_.bits = options.exact ? exact_bits(program) : options.bits;
     out_.exact = options.exact;
     out_.context = options.context;
     out_.users = options.users;
     out_.params_total = program.facts.params_total;
     out_.params_active = program.facts.params_active;
     for (const Value& value : program.values) {
-      out_.values.push_back(value.kind == ValueKind::kActivation ? ValueShape{.width = value.width, .slots = value.slots} : ValueShape{});
+      const bool activation = value.kind == ValueKind::kActivation;
+      out_.values.push_back(activation ? ValueShape{.width = row_words(value), .slots = value.slots, .strict = options.exact} : ValueShape{});
     }
-    resident_.resize(program.values.size());
+    home_.assign(program.values.size(), kNone);
   }
 
   Workload take() {
-    if (options_.exact) set_granules();
+    set_granules();
     for (const Op& op : program_.ops) {
       // Cosines and sines of a position: every chip makes its own, ahead of the token.
       if (op.code == OpCode::kObserve || op.code == OpCode::kRopeTable) continue;
@@ -119,7 +139,13 @@ class Lowering {
           if (integer("groups") > 1) need(program_.operand(op, "x"), program_.value(program_.operand(op, "x")).width / integer("groups"));
           break;
         case OpCode::kConv1d:
-        case OpCode::kSsmScan: need(program_.operand(op, "x"), kChannelGranule); break;
+        case OpCode::kSsmScan:
+          if (options_.exact) need(program_.operand(op, "x"), kChannelGranule);
+          break;
+        case OpCode::kMatmul:
+        case OpCode::kMoeMatmul:
+          if (options_.exact && has_blocks(program_.value(program_.operand(op, "weight")))) need(program_.operand(op, "out"), kChannelGranule);
+          break;
         case OpCode::kKvWrite:
           need(program_.operand(op, "k"), program_.value(program_.operand(op, "kv")).head_dim_k);
           need(program_.operand(op, "v"), program_.value(program_.operand(op, "kv")).head_dim_v);
@@ -154,16 +180,20 @@ class Lowering {
   uint64_t weight_bytes(const Value& value) const {
     const uint64_t elements = (value.form == program::WeightForm::kVector ? value.n : value.n * std::max<uint64_t>(value.k, 1)) * value.count;
     if (value.form == program::WeightForm::kFrequencies) return 0;
+    if (options_.exact && value.form == program::WeightForm::kMatrix && has_blocks(value)) {
+      return kernels::packed_bytes(value.dtype, value.n, value.k) * value.count;
+    }
     if (options_.exact) return elements * kExactBytes;
     return value.form == program::WeightForm::kMatrix ? elements * static_cast<uint64_t>(options_.bits) / 8 : elements * kVectorWeightBytes;
   }
 
   void add_weight(Work& work, uint32_t id) {
-    if (resident_[id]) {  // a tied head computes where the table lies
+    if (home_[id] != kNone) {  // a tied head computes where the table lies
       work.layer = 0;
+      work.home = home_[id];
       return;
     }
-    resident_[id] = true;
+    home_[id] = static_cast<uint32_t>(out_.ops.size());
     work.weight_bytes += weight_bytes(program_.value(id));
   }
 
@@ -201,14 +231,23 @@ class Lowering {
       case OpCode::kMatmul:
       case OpCode::kMoeMatmul: lower_matmul(op, work); break;
       case OpCode::kAttention: lower_attention(op, work); break;
-      case OpCode::kEmbed:
-        work.n = program_.value(program_.operand(op, "table")).n;
-        work.one_row = head_shares(program_.operand(op, "table"));
+      case OpCode::kEmbed: {
+        const Value& table = program_.value(program_.operand(op, "table"));
+        const bool blocks = options_.exact && has_blocks(table);  // rows of blocks lie on one chip
+        work.n = table.n;
+        work.one_row = blocks || head_shares(program_.operand(op, "table"));
+        work.row_granule = blocks ? kChannelGranule : 1;
         break;
+      }
+      case OpCode::kRope: work.heads = true; break;
       case OpCode::kRmsNorm:
-        work.replicated = program_.integer(op, "groups") > 1;  // of heads: each on its chip
+        work.replicated = work.heads = program_.integer(op, "groups") > 1;  // of heads: each on its chip
         if (work.replicated) break;
         work.whole = true;
+        work.gathers = work.reads;
+        break;
+      case OpCode::kQuantize:
+        work.whole = true;  // 16 numbers share a scale: every chip makes all of them
         work.gathers = work.reads;
         break;
       case OpCode::kSsmScan: {
@@ -226,7 +265,10 @@ class Lowering {
         work.vector_ops = elements(work.reads[0]) * 2;
         work.gathers = {program_.operand(op, "weights")};
         break;
-      case OpCode::kKvWrite: work.vector_ops = elements(work.reads[0]) + elements(work.reads[1]); break;
+      case OpCode::kKvWrite:
+        work.heads = true;
+        work.vector_ops = elements(work.reads[0]) + elements(work.reads[1]);
+        break;
       default: break;
     }
   }
@@ -250,6 +292,7 @@ class Lowering {
     const auto heads = static_cast<uint64_t>(program_.integer(op, "heads"));
     const auto window = static_cast<uint64_t>(program_.integer(op, "window"));
     work.kind = Kind::kAttention;
+    work.heads = true;
     work.count = kv.kv_heads;
     work.m = heads / std::max<uint64_t>(kv.kv_heads, 1);
     work.k = kv.head_dim_k;
@@ -271,7 +314,7 @@ class Lowering {
   const Program& program_;
   const WorkOptions& options_;
   Workload out_;
-  std::vector<bool> resident_;
+  std::vector<uint32_t> home_;  // op that a weight lies at, of each value
 };
 
 uint64_t sum(const Workload& w, uint64_t Work::*field) {
@@ -295,8 +338,10 @@ struct EncoderBuilder {
   uint64_t tokens;
   uint32_t layer = 0;
 
+  uint64_t granule = 1;  // of the next values: parts of heads
+
   uint32_t value(uint64_t width) {
-    out.values.push_back({.width = width, .slots = tokens});
+    out.values.push_back({.width = width, .slots = tokens, .granule = granule});
     return static_cast<uint32_t>(out.values.size() - 1);
   }
   uint32_t matmul(const char* name, std::vector<uint32_t> reads, uint64_t k, uint64_t n) {
@@ -330,12 +375,16 @@ Workload encoder_workload(const EncoderShape& s, int bits) {
   b.out.ops.back().reads.clear();
   const uint64_t dim = s.hidden / s.heads;
   for (b.layer = 0; b.layer < s.layers; ++b.layer) {
+    b.granule = 3 * dim;
     const uint32_t qkv = b.matmul("qkv", {x}, s.hidden, 3 * s.hidden);
     Work attend{.label = "attention", .name = "attention", .kind = Kind::kAttention, .layer = b.layer, .m = s.tokens, .n = dim, .k = dim, .count = s.heads};
+    attend.heads = true;
     attend.context = s.tokens;
     attend.macs = s.tokens * s.tokens * s.hidden * 2;
     attend.vector_ops = s.heads * s.tokens * s.tokens * 8;
+    b.granule = dim;
     const uint32_t attended = b.push(std::move(attend), {qkv}, s.hidden);
+    b.granule = 1;
     x = b.local("norm", b.matmul("out", {attended, x}, s.hidden, s.hidden), s.hidden, 4);
     const uint32_t inner = b.local("gelu", b.matmul("ffn1", {x}, s.hidden, s.inner), s.inner, 8);
     x = b.local("norm", b.matmul("ffn2", {inner, x}, s.inner, s.hidden), s.hidden, 4);

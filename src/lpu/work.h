@@ -18,6 +18,21 @@ enum class Kind : uint8_t {
 
 inline constexpr uint32_t kNone = UINT32_MAX;
 
+// `slots` rows of `width` columns. Chips that share a value hold columns of every row: chip c the c-th part of `share_columns`. Granules stay whole up to one
+// a chip; among more chips columns are split evenly, and ops that need whole granules gather them.
+struct ValueShape {
+  uint64_t width = 0, slots = 1;
+  uint64_t granule = 1;  // columns that belong together (a head; 16 channels in exact schedules)
+  bool strict = false;   // granules are never split: chips beyond their number have nothing
+  uint64_t elements() const { return width * slots; }
+  bool aligned(uint64_t chips) const { return strict || chips <= (width + granule - 1) / granule; }
+  uint64_t share_columns(uint64_t chips) const {
+    const uint64_t unit = aligned(chips) ? granule : 1, units = (width + unit - 1) / unit, most = (units + chips - 1) / chips * unit;
+    return most < width ? most : width;
+  }
+  uint64_t share(uint64_t chips) const { return share_columns(chips) * slots; }
+};
+
 struct Work {
   std::string label;  // "blk.3.moe"
   std::string name;   // "moe_matmul"
@@ -35,21 +50,13 @@ struct Work {
   bool whole = false;         // reads all of its input on every chip, and gives all of its output there (norms, the router's choice)
   bool one_row = false;       // gives a row that lies on one chip, whichever the token says (a table that the head shares is cut by rows)
   bool replicated = false;    // its weights lie on every chip, its work is split all the same (norms of heads)
+  bool heads = false;         // computes whole heads: where a chip has parts of some, all of them are gathered and computed on every chip
+  uint32_t home = kNone;      // op in whose place its weights lie, if not its own
+  uint64_t row_granule = 1;   // rows of a table that stay on one chip
   uint32_t source = kNone;    // op of the program
   std::vector<uint32_t> reads, writes;
   std::vector<uint32_t> gathers;  // of `reads`: needed whole on every chip, whatever the op does with the others
-};
-
-// `slots` rows of `width` columns. Chips that share a value hold columns of every row, whole granules: chip c the c-th part of `share_columns`.
-struct ValueShape {
-  uint64_t width = 0, slots = 1;
-  uint64_t granule = 1;  // columns that stay on one chip (a head, 16 channels)
-  uint64_t elements() const { return width * slots; }
-  uint64_t share_columns(uint64_t chips) const {
-    const uint64_t granules = (width + granule - 1) / granule, most = (granules + chips - 1) / chips * granule;
-    return most < width ? most : width;
-  }
-  uint64_t share(uint64_t chips) const { return share_columns(chips) * slots; }
+  ValueShape table_rows() const { return {.width = n, .granule = row_granule, .strict = true}; }  // of a table that is cut by rows
 };
 
 struct Workload {
@@ -62,7 +69,7 @@ struct Workload {
   std::vector<Work> ops;
   std::vector<ValueShape> values;
 
-  uint64_t wire_bytes() const { return exact ? 4 : 2; }   // of a gathered element
+  uint64_t wire_bytes() const { return exact ? 4 : 2; }   // of an activation, in SRAM and on links
   uint64_t cache_bytes() const { return exact ? 4 : 2; }  // of a key's or value's element
   uint64_t weight_bytes() const;
   uint64_t kv_bytes() const;
@@ -75,7 +82,7 @@ struct WorkOptions {
   int bits = 8;            // matrices; vectors are 16 bits
   uint64_t context = 4096;  // tokens before this one, each user
   uint64_t users = 1;
-  // Every number in 32 bits, and only splits that keep the order of every reduction, as the CPU has it: what values.h computes. Sums are never split,
+  // The program's own number types, and only splits that keep the order of every reduction, as the CPU has it: what values.h computes. Sums are never split,
   // heads and blocks of 16 channels stay on one chip, so more chips than heads stand idle in attention.
   bool exact = false;
 };
