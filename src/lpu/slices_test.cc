@@ -88,7 +88,8 @@ TEST(Schedule, WaitsForSlices) {
   const Chip many = chip_of("lpu-v1");
   Chip one = many;
   one.sram_slices = one.sram_banks = 1;
-  const Result<Schedule> fast = make_schedule(work, many, kFitted, {.chips = 4, .stages = 1}), slow = make_schedule(work, one, kFitted, {.chips = 4, .stages = 1});
+  const Result<Schedule> fast = make_schedule(work, many, kFitted, {.chips = 4, .stages = 1});
+  const Result<Schedule> slow = make_schedule(work, one, kFitted, {.chips = 4, .stages = 1});
   ASSERT_TRUE(fast.ok() && slow.ok()) << (slow.ok() ? fast : slow).error().message;
   EXPECT_GT(slow->cycles, fast->cycles);
 }

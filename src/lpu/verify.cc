@@ -84,7 +84,8 @@ Status check_slices(const Schedule& s) {
   for (const Slot& slot : s.slots) {
     for (const Access& a : slot.accesses) all.push_back({a, slot.op});
   }
-  std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return std::pair(a.first.stage, a.first.from) < std::pair(b.first.stage, b.first.from); });
+  const auto key = [](const auto& use) { return std::pair(use.first.stage, use.first.from); };
+  std::sort(all.begin(), all.end(), [&](const auto& a, const auto& b) { return key(a) < key(b); });
   std::vector<const std::pair<Access, uint32_t>*> live;
   for (const auto& next : all) {
     std::erase_if(live, [&](const auto* a) { return a->first.stage != next.first.stage || a->first.until <= next.first.from; });
