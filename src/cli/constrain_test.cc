@@ -1,4 +1,5 @@
 // Constraints as a person or a script meets them: the flags of `run`, and `constrain check`.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
@@ -6,7 +7,6 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <regex>
 
 namespace sluice::cli {
 namespace {
@@ -61,17 +61,17 @@ TEST(ConstrainedRun, ObeysASchema) {
 
 TEST(ConstrainedRun, ObeysAPatternAChoiceAndAGrammar) {
   const Outcome regex = sluice("run --json -p Hi --regex '[a-f]{4}-[0-9]+'  -n 20 --seed 3");
-  EXPECT_TRUE(std::regex_match(json_of(regex)["text"].get<std::string>(), std::regex("[a-f]{4}-[0-9]+"))) << regex.out;
+  EXPECT_THAT(json_of(regex)["text"].get<std::string>(), testing::MatchesRegex("[a-f]{4}-[0-9]+")) << regex.out;
   const Outcome choice = sluice("run --json -p 'Is it raining?' --choice yes,no,perhaps");
   const std::string chosen = json_of(choice)["text"];
   EXPECT_TRUE(chosen == "yes" || chosen == "no" || chosen == "perhaps") << chosen;
   const std::string grammar = file_with("list.gbnf", "root ::= item (\", \" item){2}\nitem ::= \"fox\" | \"owl\"\n");
   const Outcome list = sluice("run --json -p Hi --grammar " + grammar);
-  EXPECT_TRUE(std::regex_match(json_of(list)["text"].get<std::string>(), std::regex("(fox|owl)(, (fox|owl)){2}"))) << list.out;
+  EXPECT_THAT(json_of(list)["text"].get<std::string>(), testing::MatchesRegex("(fox|owl)(, (fox|owl)){2}")) << list.out;
   const Outcome after = sluice("run --json -p Hi --choice yes,no --constrain-after . -n 300");
   const std::string text = json_of(after)["text"];
   if (json_of(after)["finish_reason"] == "stop") {
-    EXPECT_TRUE(std::regex_search(text, std::regex("\\.[ \\n]*(yes|no)$"))) << text;
+    EXPECT_THAT(text, testing::ContainsRegex("\\.[ \n]*(yes|no)$"));
   }
 }
 
@@ -134,7 +134,7 @@ TEST(ConstrainCheck, KnowsGrammarsAndPatterns) {
   EXPECT_EQ(grammar["supported"], true);
   const auto regex = json_of(sluice("constrain check --json --samples 20 " + file_with("r.regex", "[xy]{3}\n")));
   EXPECT_EQ(regex["kind"], "regex");
-  for (const auto& sample : regex["samples"]) EXPECT_TRUE(std::regex_match(sample.get<std::string>(), std::regex("[xy]{3}"))) << sample;
+  for (const auto& sample : regex["samples"]) EXPECT_THAT(sample.get<std::string>(), testing::MatchesRegex("[xy]{3}"));
 }
 
 }  // namespace
