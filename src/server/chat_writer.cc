@@ -82,7 +82,9 @@ class ChatStreamWriter final : public AnswerWriter {
     if (content_.empty() && reasoning_.empty() && calls_.empty() && logprobs_.empty()) return;
     out += "data: ";
     out += prefix_;
-    fmt::format_to(std::back_inserter(out), "{{\"index\":{},\"delta\":{{", choice);
+    out += "{\"index\":";
+    out += fmt::format_int(choice).c_str();
+    out += ",\"delta\":{";
     const char* comma = "";
     if (!content_.empty()) {
       out += "\"content\":";

@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <boost/asio/error.hpp>
+#include <charconv>
 
 #include "server/http_core.h"
 #include "server/response_head.h"
@@ -315,7 +317,11 @@ void Connection::take_response(HttpResponse response, bool streams) {
 }
 
 void Connection::append_chunk(const std::string& bytes) {
-  if (chunked_) fmt::format_to(std::back_inserter(out_), "{:x}\r\n", bytes.size());
+  if (chunked_) {
+    std::array<char, 18> size;  // hexadecimal
+    char* const end = std::to_chars(size.data(), size.data() + 16, bytes.size(), 16).ptr;
+    out_.append(size.data(), end).append("\r\n");
+  }
   out_ += bytes;
   if (chunked_) out_ += "\r\n";
 }
@@ -351,8 +357,18 @@ void Connection::pull_source() {
     if (chunked_) out_ += "0\r\n\r\n";
     ended_ = true;
   }
-  write();
+  // An event of a stream goes out at once; where there is more to pull, the others on this thread go first.
+  if (state == AnswerSource::State::kFull || !write_now()) write();
   if (ended_ && !writing_ && out_.empty()) answer_written();
+}
+
+// True: the socket took all of it and nothing is to be waited for.
+bool Connection::write_now() {
+  if (writing_ || at_ == At::kClosed || out_.empty()) return false;
+  const size_t taken = transport_->write_now(out_.data(), out_.size());
+  bytes_out_ += taken;
+  out_.erase(0, taken);
+  return out_.empty();
 }
 
 void Connection::write() {

@@ -86,6 +86,7 @@ class Connection final : public TransportEvents, public std::enable_shared_from_
   void take_response(HttpResponse response, bool streams);
   void pull_source();
   void append_chunk(const std::string& bytes);
+  bool write_now();
   void write();
   void answer_written();
   void finish_record(bool client_left);

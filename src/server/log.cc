@@ -6,6 +6,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cmath>
@@ -42,19 +43,20 @@ std::string time_text() {
 
 int open_log(const std::string& path) { return ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0640); }
 
-// All of it, or as much as the descriptor takes before `stop_at`.
-void write_all(int descriptor, std::string_view text, const std::function<bool()>& give_up) {
+// All of it, or as much as the descriptor takes until `give_up`; what was not written.
+std::string_view write_all(int descriptor, std::string_view text, const std::function<bool()>& give_up) {
   while (!text.empty()) {
     pollfd ready{descriptor, POLLOUT, 0};
     if (poll(&ready, 1, 100) == 0) {
-      if (give_up()) return;
+      if (give_up()) return text;
       continue;
     }
     const ssize_t done = ::write(descriptor, text.data(), std::min<size_t>(text.size(), 4096));  // a pipe takes a page or says that it cannot
     if (done < 0 && errno == EINTR) continue;
-    if (done <= 0) return;  // a full disk or a closed pipe: these lines are lost, the server goes on
+    if (done <= 0) return text;  // a full disk or a closed pipe: these lines are lost, the server goes on
     text.remove_prefix(static_cast<size_t>(done));
   }
+  return text;
 }
 
 }  // namespace
@@ -151,12 +153,13 @@ void Log::run() {
     }
     lock.unlock();
     std::chrono::steady_clock::time_point stop_at{};
-    write_all(descriptor_, lines, [&] {
+    const std::string_view lost = write_all(descriptor_, lines, [&] {
       const std::lock_guard again(lock_);
       if (!stopping_) return false;
       if (stop_at == std::chrono::steady_clock::time_point{}) stop_at = std::chrono::steady_clock::now() + std::chrono::seconds(1);
       return std::chrono::steady_clock::now() >= stop_at;
     });
+    dropped_.fetch_add(static_cast<uint64_t>(std::count(lost.begin(), lost.end(), '\n')), std::memory_order_relaxed);
     lock.lock();
   }
 }

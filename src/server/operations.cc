@@ -112,6 +112,9 @@ void Operations::watch_engine(std::function<engine::EngineStatistics()> read) {
   gauge("sluice_prefix_cache_states", "States held.", [](const S& s) { return static_cast<double>(s.store.held); });
   gauge("sluice_prefix_cache_bytes", "Bytes of states, pages and tree.",
         [](const S& s) { return static_cast<double>(s.store.state_bytes + s.store.page_bytes + s.store.tree_bytes); });
+  gauge("sluice_disk_bytes", "Bytes of states in the state folder.", [](const S& s) { return static_cast<double>(s.disk_bytes); });
+  counter("sluice_disk_loaded_total", "States read back from it.", [](const S& s) { return s.disk_loaded; });
+  counter("sluice_disk_failures_total", "Reads and writes there that failed; the requests went on.", [](const S& s) { return s.disk_failures; });
 }
 
 void Operations::watch_gate(const KeyGate& gate) {

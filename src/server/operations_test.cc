@@ -207,6 +207,14 @@ TEST(Log, RotationByRenameAndReopen) {
 }
 
 // Nobody reads the pipe: writers go on at once, lines are dropped and counted, memory stays bounded, and the end comes within seconds.
+TEST(Log, LinesThatAFullDiskDoesNotTakeAreCounted) {
+  const auto log = Log::open("/dev/full", LogLevel::kInfo);
+  ASSERT_TRUE(log.ok());
+  for (int i = 0; i < 5; ++i) (*log)->say(LogLevel::kInfo, "event", "a line");
+  for (int i = 0; i < 1000 && (*log)->dropped() < 5; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  EXPECT_GE((*log)->dropped(), 5u);
+}
+
 TEST(Log, AStuckReaderHoldsNobodyUp) {
   const fs::path pipe = fs::temp_directory_path() / ("sluice-pipe-" + std::to_string(getpid()));
   fs::remove(pipe);

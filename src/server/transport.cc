@@ -4,6 +4,7 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
+#include <sys/socket.h>
 
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/ssl/stream.hpp>
@@ -36,6 +37,11 @@ class StreamTransport final : public Transport {
   void write_some(const void* from, size_t bytes, std::shared_ptr<TransportEvents> events) override {
     stream_.async_write_some(net::const_buffer(from, bytes), [e = std::move(events)](const error_code& ec, size_t n) { e->on_written(ec, n); });
   }
+  size_t write_now(const void* from, size_t bytes) override {
+    if constexpr (kTls) return 0;
+    const ssize_t taken = ::send(stream_.lowest_layer().native_handle(), from, bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return taken > 0 ? static_cast<size_t>(taken) : 0;
+  }
   void shutdown_send() override {
     error_code ec;
     // Tells the peer that no more will come; whether it waits for it is its business.
@@ -58,6 +64,7 @@ class TlsTransport final : public Transport {
   void handshake(std::shared_ptr<TransportEvents> events) override { inner_.handshake(std::move(events)); }
   void read_some(void* to, size_t bytes, std::shared_ptr<TransportEvents> events) override { inner_.read_some(to, bytes, std::move(events)); }
   void write_some(const void* from, size_t bytes, std::shared_ptr<TransportEvents> events) override { inner_.write_some(from, bytes, std::move(events)); }
+  size_t write_now(const void* from, size_t bytes) override { return inner_.write_now(from, bytes); }
   void shutdown_send() override { inner_.shutdown_send(); }
   void close() override { inner_.close(); }
 

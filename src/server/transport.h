@@ -32,6 +32,8 @@ class Transport {
   virtual void handshake(std::shared_ptr<TransportEvents> events) = 0;
   virtual void read_some(void* to, size_t bytes, std::shared_ptr<TransportEvents> events) = 0;
   virtual void write_some(const void* from, size_t bytes, std::shared_ptr<TransportEvents> events) = 0;
+  // How many of them the socket takes at once, without an event: 0 where it would wait, has failed, or cannot say (TLS); write_some() then tells which.
+  virtual size_t write_now(const void* from, size_t bytes) = 0;
   virtual void shutdown_send() = 0;
   virtual void close() = 0;
 };

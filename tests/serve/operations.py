@@ -6,7 +6,9 @@ import json
 import os
 import pathlib
 import re
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -153,7 +155,7 @@ class Keys(WithServer):
 class Operations(WithServer):
     def test_metrics_have_the_fields_names(self):
         server = self.serve()
-        chat(server.port)
+        chat(server.port, ignore_eos=True)
         request(server.port, "GET", f"/{CANARY}")
         text = request(server.port, "GET", "/metrics").body.decode()
         for name in ("http_requests_total{", "http_request_duration_seconds_bucket{", "sluice_prompt_tokens_total ", "sluice_generation_tokens_total 4",
@@ -262,6 +264,68 @@ class Operations(WithServer):
             server.hang_up()
             self.assertTrue(until(lambda bad=bad: bad in server.stderr() and "stays as it was" in server.stderr()), server.stderr())
             self.assertEqual(request(server.port, "GET", "/health", tls=True).status, 200)
+
+    def test_a_full_disk_costs_what_would_be_written_and_nothing_else(self):
+        # A log on a device that is always full.
+        server = self.serve("--log", "/dev/full")
+        for _ in range(3):
+            self.assertEqual(chat(server.port).status, 200)
+        self.assertTrue(until(lambda: int(re.search(r"lines_dropped_total (\d+)", request(server.port, "GET", "/metrics").body.decode()).group(1)) >= 3))
+        # No file may grow beyond 16 KiB: states, keys and logs meet what a full disk is to them.
+        folder = self.folder()
+        first = self.serve(folder=folder)
+        key = self.first_key(first)
+        first.stop()
+
+        def full():
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (16384, 16384))
+        server = self.serve("--state-dir", f"{folder}/states", "--log", f"{folder}/log", folder=folder, preexec=full)
+        texts = [chat(server.port, key, "Tell me of the sea. " * 20, seed=1, max_tokens=8).json()["choices"][0]["message"]["content"] for _ in range(40)]
+        self.assertEqual(len(set(texts)), 1)
+        self.assertTrue(until(lambda: "sluice_disk_failures_total 0" not in request(server.port, "GET", "/metrics", key).body.decode()))
+        self.assertLessEqual(os.path.getsize(f"{folder}/log"), 16384)
+        self.assertIn(request(server.port, "GET", "/health").status, (200,))
+        server.process.terminate()
+        self.assertEqual(server.process.wait(30), 0)
+
+    @unittest.skipUnless(os.geteuid() == 0, "for root, who can become somebody who may not write")
+    def test_a_state_folder_that_may_only_be_read(self):
+        folder = self.folder()
+        os.chmod(folder, 0o777)
+        first = self.serve(folder=folder)
+        key = self.first_key(first)
+        first.stop()
+        os.remove(f"{folder}/stderr")
+        nobody = 65534
+        for name in (folder, f"{folder}/state", f"{folder}/state/sluice"):
+            os.chmod(name, 0o555)
+        for name in os.listdir(f"{folder}/state/sluice"):
+            os.chown(f"{folder}/state/sluice/{name}", nobody, nobody)
+            os.chmod(f"{folder}/state/sluice/{name}", 0o400)
+        errors = self.folder()
+        os.chmod(errors, 0o777)
+
+        def become_nobody():
+            os.setgroups([])
+            os.setgid(nobody)
+            os.setuid(nobody)
+        key_file = f"{folder}/state/sluice/keys.db"
+        # Who asks for states on a disk where none can be written is told at the start; keys need no writing.
+        refused = subprocess.run([BINARY, "serve", "--port", "0", "--key-file", key_file, "--state-dir", f"{folder}/states"], capture_output=True, text=True,
+                                 timeout=60, preexec_fn=become_nobody, env={**os.environ, "XDG_CACHE_HOME": errors}, check=False)
+        self.assertEqual(refused.returncode, 1)
+        self.assertRegex(refused.stderr, rf"cannot make the folder {folder}/states.*Permission denied")
+        server = self.serve("--key-file", key_file, folder=errors, preexec=become_nobody)
+        self.assertEqual(chat(server.port, key).status, 200)
+        self.assertEqual(chat(server.port).status, 401)
+        server.process.terminate()
+        self.assertEqual(server.process.wait(30), 0)
+        self.assertIn("a restart will not know what keys have used today", server.stderr())
+        done = subprocess.run([BINARY, "keys", "create", "--name", "late", "--file", key_file], capture_output=True, text=True, timeout=60,
+                              preexec_fn=become_nobody, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("keys.db", done.stderr)
 
     def test_an_address_for_others_needs_keys_and_tls(self):
         with tempfile.TemporaryDirectory() as folder:

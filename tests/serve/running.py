@@ -85,7 +85,7 @@ def chat(port, key=None, text="Say something.", headers=(), tls=False, **fields)
 class Server:
     """Runs in a folder of its own; `addresses` are the ports that it printed."""
 
-    def __init__(self, binary, *flags, folder=None, wait=True):
+    def __init__(self, binary, *flags, folder=None, wait=True, preexec=None):
         self.binary = binary
         self.own_folder = folder is None
         self.folder = pathlib.Path(folder or tempfile.mkdtemp(prefix="sluice-serve-"))
@@ -94,7 +94,8 @@ class Server:
         self.errors = open(self.folder / "stderr", "ab")
         defaults = {"--port": "0", "--threads": "1", "--ctx": "512", "--users": "2"}
         given = [part for flag, value in defaults.items() if flag not in flags for part in (flag, value)]
-        self.process = subprocess.Popen([binary, "serve", *given, *flags], stdout=subprocess.PIPE, stderr=self.errors, env=self.environment)
+        self.process = subprocess.Popen([binary, "serve", *given, *flags], stdout=subprocess.PIPE, stderr=self.errors, env=self.environment,
+                                        preexec_fn=preexec)
         self.ports = []
         while wait:
             line = self.process.stdout.readline().decode()
