@@ -207,6 +207,22 @@ Error KeyFile::error(std::string_view doing) const {
   return Error{fmt::format("{}: cannot {}: {}", path_.string(), doing, sqlite3_errmsg(database_))};
 }
 
+namespace {
+
+bool no_place(int code) {
+  const int primary = code & 0xff;
+  return primary == SQLITE_CANTOPEN || primary == SQLITE_READONLY || primary == SQLITE_FULL || code == SQLITE_IOERR_SHMSIZE || code == SQLITE_IOERR_SHMOPEN ||
+         code == SQLITE_IOERR_SHMMAP || code == SQLITE_IOERR_WRITE;
+}
+
+bool file_is_empty(const std::string& path) {
+  std::error_code ec;
+  const auto bytes = fs::file_size(path, ec);
+  return ec ? ec == std::errc::no_such_file_or_directory : bytes == 0;
+}
+
+}  // namespace
+
 Status KeyFile::run(const char* sql) const {
   if (sqlite3_exec(database_, sql, nullptr, nullptr, nullptr) != SQLITE_OK) return error("use the key database");
   return {};
@@ -221,9 +237,9 @@ Result<KeyFile> KeyFile::open(const fs::path& path, Access access) {
   };
   bool opened = connect(uri_of(path, ""), access == Access::kRead ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE);
   if (!opened && access == Access::kRead) {
-    // A folder that cannot be written has no place for the shared memory of WAL; what is in the main file can still be read.
-    const int code = sqlite3_errcode(database) & 0xff;
-    if (code == SQLITE_CANTOPEN || code == SQLITE_READONLY) {
+    // A folder that cannot be written and a disk that is full have no place for the shared memory of WAL; the main file can still be read. Changes that
+    // only the WAL has may be revocations: then nothing is read.
+    if (no_place(sqlite3_extended_errcode(database)) && file_is_empty(path.string() + "-wal")) {
       sqlite3_close(database);
       opened = connect(uri_of(path, "?immutable=1"), SQLITE_OPEN_READONLY);
     }

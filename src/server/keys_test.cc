@@ -2,6 +2,8 @@
 #include "server/keys.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -270,6 +272,27 @@ TEST_F(Keys, AReadOnlyFolderIsReadAndWritingSaysWhy) {
   waitpid(child, &status, 0);
   fs::permissions(file_.parent_path(), fs::perms::owner_all);
   EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+TEST_F(Keys, AFullDiskLeavesTheMainFileReadableUnlessTheLogHasMore) {
+  const CreatedKey created = create("a");
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const auto ignored = signal(SIGXFSZ, SIG_IGN);
+  const rlimit full{.rlim_cur = 16'384, .rlim_max = before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &full), 0);
+  {
+    const KeyRing ring(file_);
+    EXPECT_EQ(ring.trouble(), "");
+    EXPECT_NE(ring.table()->find(created.text), nullptr);
+  }
+  std::ofstream(file_.string() + "-wal") << "a revocation, perhaps";
+  {
+    const KeyRing ring(file_);
+    EXPECT_TRUE(ring.table()->unreadable);
+  }
+  setrlimit(RLIMIT_FSIZE, &before);
+  signal(SIGXFSZ, ignored);
 }
 
 TEST_F(Keys, AnotherVersionsFileIsRefusedBySentence) {

@@ -281,11 +281,13 @@ class Operations(WithServer):
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (16384, 16384))
         server = self.serve("--state-dir", f"{folder}/states", "--log", f"{folder}/log", folder=folder, preexec=full)
-        texts = [chat(server.port, key, "Tell me of the sea. " * 20, seed=1, max_tokens=8).json()["choices"][0]["message"]["content"] for _ in range(40)]
-        self.assertEqual(len(set(texts)), 1)
+        answers = [chat(server.port, key, "Tell me of the sea. " * 20, seed=1, max_tokens=8) for _ in range(40)]
+        self.assertEqual({answer.status for answer in answers}, {200})
+        self.assertEqual(len({answer.json()["choices"][0]["message"]["content"] for answer in answers}), 1)
+        self.assertEqual(chat(server.port).status, 401)
         self.assertTrue(until(lambda: "sluice_disk_failures_total 0" not in request(server.port, "GET", "/metrics", key).body.decode()))
         self.assertLessEqual(os.path.getsize(f"{folder}/log"), 16384)
-        self.assertIn(request(server.port, "GET", "/health").status, (200,))
+        self.assertEqual(request(server.port, "GET", "/health").status, 200)
         server.process.terminate()
         self.assertEqual(server.process.wait(30), 0)
 
