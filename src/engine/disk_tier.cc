@@ -66,7 +66,10 @@ struct DiskTier::Impl {
     std::vector<std::pair<fs::path, SnapshotInfo>> files;
     std::vector<BlockId> blocks;                          // kRead: taken pages
     std::vector<std::byte*> targets;
-    std::vector<std::byte> state;
+    BlockId state_blocks = kNoBlock;                      // kRead: where the state goes at once, if the store can spare them
+    uint32_t state_leased = 0;
+    std::vector<std::byte> state;                         // kRead: else it goes here first
+    std::vector<std::span<std::byte>> state_targets;
     uint32_t store_tenant = 0;
     uint64_t now_ms = 0;
     std::vector<uint64_t> known;                          // kScan: sorted ids
@@ -116,6 +119,7 @@ struct DiskTier::Impl {
   void look_again(Job& job);
   void read_chain(Job& job) const;
   void finish_write(StateStore& store, Job& job);
+  void place_state(StateStore& store, Job& job);
   void finish_read(StateStore& store, Job& job, std::vector<Loaded>& loads);
   bool make_room(uint64_t bytes);
   void unlink_later(uint32_t id);
@@ -291,7 +295,8 @@ void DiskTier::Impl::read_chain(Job& job) const {
     const auto& [path, info] = job.files[i];
     const std::span<std::byte* const> targets = std::span(job.targets).subspan(info.binding.page_bytes == 0 ? 0 : info.first_page(), info.page_count());
     const bool is_last = i + 1 == job.files.size();
-    job.status = read_snapshot(path, info, targets, is_last ? std::span(job.state) : std::span<std::byte>());
+    const std::span<const std::span<std::byte>> state(job.state_targets);
+    job.status = read_snapshot(path, info, targets, is_last ? state : state.first(0));
     ::utimensat(AT_FDCWD, path.c_str(), nullptr, 0);  // for the next process's order of use
     if (!job.status.ok()) {
       job.failed = i;
@@ -354,17 +359,34 @@ void DiskTier::Impl::finish_write(StateStore& store, Job& job) {
   drop_subtree(it->second, job.status.ok());  // what was queued behind it needs it
 }
 
+// Into the store's own blocks, if holding them takes nothing that running sequences or pins were promised.
+void DiskTier::Impl::place_state(StateStore& store, Job& job) {
+  if (store.state_blocks() > 0 && leased_blocks + store.state_blocks() <= store.spare_blocks() / 2) {
+    if (const Result<BlockId> blocks = store.take_state(); blocks.ok()) {
+      job.state_blocks = *blocks;
+      job.state_leased = store.state_blocks();
+      leased_blocks += job.state_leased;
+      store.parts_of(job.state_blocks, job.state_targets);
+      return;
+    }
+  }
+  job.state.resize(options.binding.state_bytes);
+  job.state_targets = {std::span(job.state)};
+}
+
 void DiskTier::Impl::finish_read(StateStore& store, Job& job, std::vector<Loaded>& loads) {
   Loaded out;
   out.ticket = job.ticket;
   for (const uint32_t i : job.chain) --snapshots[i].reading;
+  leased_blocks -= job.state_leased;
   if (job.status.ok()) {
     ++stats.loaded;
     std::vector<int32_t> tokens;
     for (const auto& [path, info] : job.files) tokens.insert(tokens.end(), info.tokens.begin(), info.tokens.end());
     const SnapshotInfo& leaf = job.files.back().second;
     out.checkpoint = store.insert({.tenant = job.store_tenant, .now_ms = job.now_ms, .tokens = tokens, .kind = static_cast<Kind>(leaf.kind % kKinds),
-                                   .turn = leaf.turn, .state = job.state, .pages = job.blocks, .always = true});
+                                   .turn = leaf.turn, .state = job.state, .state_blocks = job.state_leased > 0 ? &job.state_blocks : nullptr,
+                                   .pages = job.blocks, .always = true});
     for (const uint32_t i : job.chain) snapshots[i].last_use = ++uses;
     if (out.checkpoint == kNoCheckpoint) out.error = "no memory to keep what was read";
   } else {
@@ -377,6 +399,7 @@ void DiskTier::Impl::finish_read(StateStore& store, Job& job, std::vector<Loaded
     if (!in_use && snapshots[bad].info.id == job.files[job.failed].second.id) drop_subtree(bad, true);
   }
   for (const BlockId block : job.blocks) store.release_page(block);
+  store.release_state(job.state_blocks);
   loads.push_back(std::move(out));
 }
 
@@ -472,7 +495,7 @@ Result<uint64_t> DiskTier::start_load(StateStore& store, const DiskHit& hit, uin
   job.now_ms = now_ms;
   const uint64_t pages = impl.options.binding.page_bytes == 0 ? 0 : (hit.position + kPageTokens - 1) / kPageTokens;
   for (uint64_t p = 0; p < pages; ++p) {
-    const Result<BlockId> page = store.take_page();
+    const Result<BlockId> page = store.take_block();
     if (!page.ok()) {
       for (const BlockId taken : job.blocks) store.release_page(taken);
       return page.error();
@@ -486,7 +509,7 @@ Result<uint64_t> DiskTier::start_load(StateStore& store, const DiskHit& hit, uin
     ++impl.snapshots[i].reading;
     job.files.emplace_back(impl.path_of(impl.snapshots[i].info.tenant, impl.snapshots[i].info.id), impl.snapshots[i].info);
   }
-  job.state.resize(impl.options.binding.state_bytes);
+  impl.place_state(store, job);
   job.ticket = ++impl.tickets;
   const uint64_t ticket = job.ticket;
   impl.push(std::move(job));
@@ -582,7 +605,8 @@ Status verify_snapshot(const fs::path& path) {
   SLUICE_TRY(const SnapshotInfo info, read_snapshot_info(path));
   std::vector<std::byte> page(info.binding.page_bytes), state(info.binding.state_bytes);
   const std::vector<std::byte*> pages(info.page_count(), page.data());
-  return read_snapshot(path, info, pages, state);
+  const std::span<std::byte> parts[] = {state};
+  return read_snapshot(path, info, pages, parts);
 }
 
 }  // namespace sluice::engine

@@ -1,9 +1,12 @@
 // Random histories against a model that always computes from nothing: conversations are extended, edited, branched, regenerated, forked, cancelled, read
-// with and without speculation, in steps of any size, beside each other, over a store that is too small for them. Not one token or logit may differ.
+// with and without speculation, in steps of any size, beside each other, over a store that is too small for them; one history in five has a disk below it
+// and processes that end and begin again. Not one token or logit may differ.
 // SLUICE_SLOW_TESTS=1 plays 10,000 histories.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstdlib>
+#include <filesystem>
 
 #include "engine/scheduler_testing.h"
 
@@ -20,6 +23,27 @@ std::vector<int32_t> small_text(uint64_t seed, size_t size) {
   for (size_t i = 0; i < size; ++i) out[i] = static_cast<int32_t>(uniform(seed, 2, i) * 4);
   return out;
 }
+
+// States of one history, in memory where the machine has such a folder: what is tested is not the disk.
+class Folder {
+ public:
+  Folder() {
+    std::string name = std::string(std::filesystem::exists("/dev/shm") ? "/dev/shm" : "/tmp") + "/sluice-history-XXXXXX";
+    path_ = ::mkdtemp(name.data());
+  }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+  ~Folder() { std::filesystem::remove_all(path_); }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+// What happened in all histories, so that a disk that nobody reads cannot pass unseen.
+struct Totals {
+  uint64_t restarts = 0, loaded = 0, reused = 0;
+};
 
 struct Asked {
   RequestId id;
@@ -53,16 +77,31 @@ std::string check_answers(Bench& bench, const std::vector<Asked>& asked) {
 }
 
 // Empty if every answer was right, otherwise what was wrong.
-std::string play(uint64_t seed, const std::vector<Move>& moves) {
+std::string play(uint64_t seed, const std::vector<Move>& moves, Totals& totals) {
   StepSizes sizes = kFakeShapes[seed % 3];
   sizes.rows_max = 9 + seed * 7 % 60;
   EngineOptions options{.context = 700, .sequences_max = 1 + static_cast<uint32_t>(seed % 4), .store_bytes = (seed * 37 % 4) * 60'000,
                         .prefill_rows_max = seed % 5 * 11};
   options.speculation = true;
-  Bench bench(sizes, options);
+  std::optional<Folder> folder;
+  if (seed % 5 == 2) {
+    options.disk_folder = folder.emplace().path();
+    options.disk_bytes = 1 << 26;
+  }
+  auto process = std::make_unique<Bench>(sizes, options);
   std::vector<std::vector<int32_t>> branches(1, small_text(seed, 40));
   std::vector<Asked> round;
   for (const Move& move : moves) {
+    if (folder && move.what / 6 % 3 == 0) {  // what is said is on disk; the next process goes on from there
+      process->run();
+      if (const std::string wrong = check_answers(*process, round); !wrong.empty()) return wrong;
+      round.clear();
+      totals.loaded += process->scheduler().statistics().disk_loaded;
+      process.reset();
+      process = std::make_unique<Bench>(sizes, options);
+      ++totals.restarts;
+    }
+    Bench& bench = *process;
     std::vector<int32_t> prompt = branches[move.a % branches.size()];
     const auto extend = [&](size_t n) {
       const auto more = small_text(move.b + 10, n);
@@ -105,9 +144,13 @@ std::string play(uint64_t seed, const std::vector<Move>& moves) {
     if (branches.size() < 8) branches.push_back(told);
     else branches[move.a % 8] = told;
   }
-  bench.run();
-  if (bench.scheduler().statistics().running_sequences != 0) return "a sequence was left behind";
-  return check_answers(bench, round);
+  process->run();
+  const EngineStatistics& statistics = process->scheduler().statistics();
+  if (statistics.running_sequences != 0) return "a sequence was left behind";
+  if (statistics.disk_failures != 0) return "the disk failed";
+  totals.loaded += statistics.disk_loaded;
+  totals.reused += statistics.cached_tokens;
+  return check_answers(*process, round);
 }
 
 std::vector<Move> random_moves(uint64_t seed) {
@@ -121,14 +164,15 @@ std::vector<Move> random_moves(uint64_t seed) {
 
 TEST(EngineHistory, NoTokenAndNoLogitDiffersFromComputingAgain) {
   const uint64_t histories = std::getenv("SLUICE_SLOW_TESTS") != nullptr ? 10'000 : 300;
+  Totals totals;
   for (uint64_t seed = 1; seed <= histories; ++seed) {
     std::vector<Move> moves = random_moves(seed);
-    std::string wrong = play(seed, moves);
+    std::string wrong = play(seed, moves, totals);
     if (wrong.empty()) continue;
     for (size_t i = 0; i < moves.size();) {  // shrink: drop whatever is not needed to fail
       std::vector<Move> fewer = moves;
       fewer.erase(fewer.begin() + static_cast<ptrdiff_t>(i));
-      if (const std::string still = play(seed, fewer); !still.empty()) {
+      if (const std::string still = play(seed, fewer, totals); !still.empty()) {
         moves.swap(fewer);
         wrong = still;
       } else {
@@ -139,6 +183,11 @@ TEST(EngineHistory, NoTokenAndNoLogitDiffersFromComputingAgain) {
     for (const Move& m : moves) story += "{" + std::to_string(m.what) + "," + std::to_string(m.a) + "," + std::to_string(m.b) + "} ";
     FAIL() << "seed " << seed << ": " << wrong << " after " << story;
   }
+  std::printf("%llu histories, %llu restarts, %llu states read from disk\n", static_cast<unsigned long long>(histories),
+              static_cast<unsigned long long>(totals.restarts), static_cast<unsigned long long>(totals.loaded));
+  EXPECT_GT(totals.reused, histories * 100);
+  EXPECT_GT(totals.restarts, histories / 2);
+  EXPECT_GT(totals.loaded, histories / 10);
 }
 
 }  // namespace

@@ -278,6 +278,7 @@ void Scheduler::start(Job& job) {
   job.sink->started({job.admitted_us - job.submitted_us, job.resumed, r.use_store && !job.needs_every_row() ? &lookup_ : nullptr});
   if (lookup_.resume == 0) {
     store_->release(lookup_);
+    slots_->begin(slot);
   } else if (const Status resumed = slots_->resume(slot, lookup_); !resumed.ok()) {
     fail(choice, resumed.error().message);
   }

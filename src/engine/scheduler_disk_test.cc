@@ -95,6 +95,67 @@ TEST_F(SchedulerDisk, DamageCostsComputationAndNothingElse) {
   EXPECT_GT(bench->scheduler().statistics().disk_failures, 0u);
 }
 
+// S2 (llama.cpp 27068, 26676): a bad snapshot is rejected but leaves the cache poisoned; a restore has no effect. A flipped bit anywhere in any file, then the
+// same prompt and one that shares its beginning: every answer is right, also from what the damaged process keeps in memory; the good files are really used.
+TEST_F(SchedulerDisk, S2ADamagedSnapshotPoisonsNothingAndAGoodOneIsUsed) {
+  std::vector<int32_t> prompt = fake_prompt(5, 330), branch = prompt;
+  branch.resize(300);
+  const auto more = fake_prompt(6, 40);
+  branch.insert(branch.end(), more.begin(), more.end());
+  {
+    const auto bench = start(kFakeShapes[0]);
+    (void)bench->ask(prompt, {.max_tokens = 5});
+    run(*bench);
+  }
+  const std::vector<fs::path> all = files();
+  ASSERT_GE(all.size(), 2u);
+  std::vector<std::pair<fs::path, std::string>> good;
+  for (const fs::path& file : all) {
+    std::ifstream in(file, std::ios::binary);
+    good.emplace_back(file, std::string((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>()));
+  }
+  uint64_t undamaged_reused = 0, damaged_failures = 0;
+  for (size_t victim = 0; victim <= good.size(); ++victim) {  // the last round damages nothing
+    for (const double place : {0.01, 0.3, 0.6, 0.99}) {
+      fs::remove_all(folder_);
+      for (size_t i = 0; i < good.size(); ++i) {
+        fs::create_directories(good[i].first.parent_path());
+        std::string bytes = good[i].second;
+        if (i == victim) bytes[static_cast<size_t>(place * static_cast<double>(bytes.size()))] ^= 16;
+        std::ofstream(good[i].first, std::ios::binary) << bytes;
+      }
+      const auto bench = start(kFakeShapes[0]);
+      for (const auto& asked : {prompt, branch, prompt, branch}) {
+        const RequestId id = bench->ask(asked, {.max_tokens = 5});
+        run(*bench);
+        EXPECT_EQ(bench->answer(id).tokens, bench->expect(asked, 5)) << "file " << victim << " at " << place;
+        if (victim == good.size()) undamaged_reused += bench->answer(id).done.cached_tokens;
+      }
+      damaged_failures += bench->scheduler().statistics().disk_failures;
+      EXPECT_TRUE(victim < good.size() || bench->scheduler().statistics().disk_failures == 0);
+      bench->scheduler().store().check();
+    }
+  }
+  EXPECT_GT(damaged_failures, 0u);
+  EXPECT_GT(undamaged_reused, 4 * 4 * 250u);
+}
+
+// LMCache 4247: an external hit advances attention and recurrence alike, but only attention was restored. The fake model's logits hang on both.
+TEST_F(SchedulerDisk, LmCache4247AHitFromDiskBringsPagesAndState) {
+  const std::vector<int32_t> prompt = fake_prompt(7, 500);
+  {
+    const auto bench = start(kFakeShapes[0]);
+    (void)bench->ask(prompt, {.max_tokens = 3});
+    run(*bench);
+  }
+  const auto bench = start(kFakeShapes[0]);
+  const RequestId id = bench->ask(prompt, {.max_tokens = 30});
+  run(*bench);
+  EXPECT_EQ(bench->answer(id).done.cached_tokens, prompt.size() - 1);
+  EXPECT_EQ(bench->answer(id).tokens, bench->expect(prompt, 30));
+  EXPECT_EQ(bench->scheduler().statistics().disk_loaded, 1u);
+}
+
 TEST_F(SchedulerDisk, TwoReplicasSeeEachOthersConversations) {
   const auto a = start(kFakeShapes[0]), b = start(kFakeShapes[0]);
   const std::vector<int32_t> prompt = fake_prompt(4, 400);

@@ -1,9 +1,11 @@
 // For tests of the scheduler: requests in one line, answers collected, runs driven step by step under the fake runner's clock.
 #pragma once
 
+#include <chrono>
 #include <map>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "engine/fake_runner.h"
@@ -103,7 +105,8 @@ struct Ask {
 
 class Bench {
  public:
-  Bench(const StepSizes& sizes, EngineOptions options) : runner_(sizes), tokenizer_(fake_tokenizer(kFakeVocabulary)) {
+  Bench(const StepSizes& sizes, EngineOptions options)
+      : runner_(sizes), tokenizer_(fake_tokenizer(kFakeVocabulary)), over_disk_(!options.disk_folder.empty()) {
     options.now_us = [this] { return runner_.now_us; };
     scheduler_ = std::move(Scheduler::create(runner_, tokenizer_, 1, options)).value();
   }
@@ -146,9 +149,14 @@ class Bench {
   }
   void run() {
     int idle = 0;
-    while (!scheduler_->idle() && idle < 100) {
-      if (scheduler_->step()) idle = 0;
-      else runner_.now_us += 1000, ++idle;
+    while (!scheduler_->idle() && idle < (over_disk_ ? 100'000 : 100)) {
+      if (scheduler_->step()) {
+        idle = 0;
+        continue;
+      }
+      ++idle;
+      runner_.now_us += over_disk_ ? 10 : 1000;
+      if (over_disk_) std::this_thread::sleep_for(std::chrono::microseconds(100));  // the disk's thread needs real time
     }
     SLUICE_CHECK(scheduler_->idle());
   }
@@ -182,6 +190,7 @@ class Bench {
  private:
   FakeRunner runner_;
   text::Tokenizer tokenizer_;
+  const bool over_disk_;
   std::map<RequestId, std::unique_ptr<Answer>> answers_;
   std::unique_ptr<Scheduler> scheduler_;
   RequestId last_id_ = 0;

@@ -47,9 +47,10 @@ uint32_t SequenceSlots::take() {
   SequenceSlot& slot = slots_[index];
   slot.tokens.clear();
   slot.read = 0;
-  std::memset(slot.memory.state, 0, state_bytes_);
   return index;
 }
+
+void SequenceSlots::begin(uint32_t slot) { std::memset(slots_[slot].memory.state, 0, state_bytes_); }
 
 void SequenceSlots::give_back(uint32_t index) {
   SequenceSlot& slot = slots_[index];

@@ -31,8 +31,10 @@ class SequenceSlots {
   SequenceSlot& operator[](uint32_t slot) { return slots_[slot]; }
   uint32_t free_count() const { return static_cast<uint32_t>(free_.size()); }
 
-  // An empty conversation: a state of zeros, no pages.
+  // A slot without pages, whose state is whatever was there before: begin(), resume() or fork() comes next.
   uint32_t take();
+  // An empty conversation: a state of zeros.
+  void begin(uint32_t slot);
   void give_back(uint32_t slot);
 
   // Goes on from a checkpoint; takes the lookup's pages over and ends its lease.

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -179,9 +180,52 @@ class BlockReader {
     }
     return {};
   }
+  // Into all of `parts` in order; whole blocks go there directly, and are hashed where they lie.
+  Status take_parts(std::span<const std::span<std::byte>> parts) {
+    uint64_t bytes = 0;
+    for (const auto part : parts) bytes += part.size();
+    std::vector<iovec> block;
+    for (size_t i = 0, at = 0; bytes > 0;) {
+      const uint64_t wanted = at_ < have_ ? std::min<uint64_t>(have_ - at_, bytes) : std::min(kSnapshotBlockBytes, bytes);
+      block.clear();
+      for (uint64_t left = wanted; left > 0;) {
+        const uint64_t n = std::min<uint64_t>(left, parts[i].size() - at);
+        block.push_back({parts[i].data() + at, n});
+        left -= n;
+        at += n;
+        if (at == parts[i].size()) ++i, at = 0;
+      }
+      bytes -= wanted;
+      if (at_ == have_ && wanted == std::min(kSnapshotBlockBytes, left_)) {
+        SLUICE_TRY_VOID(next_into(block, wanted));
+        continue;
+      }
+      for (const iovec& piece : block) SLUICE_TRY_VOID(take({static_cast<std::byte*>(piece.iov_base), piece.iov_len}));
+    }
+    return {};
+  }
   bool at_end() const { return at_ == have_ && left_ == 0; }
 
  private:
+  Status next_into(std::span<const iovec> pieces, uint64_t bytes) {
+    const ssize_t got = ::preadv(descriptor_, pieces.data(), static_cast<int>(pieces.size()), static_cast<off_t>(offset_));
+    uint64_t have = got < 0 ? 0 : static_cast<uint64_t>(got), at = offset_;
+    XXH3_state_t hashing;
+    XXH3_64bits_reset(&hashing);
+    for (const iovec& piece : pieces) {
+      const uint64_t there = std::min<uint64_t>(have, piece.iov_len);
+      if (there < piece.iov_len) {  // interrupted, cut or unreadable: once more, with its error
+        SLUICE_TRY_VOID(read_at(descriptor_, path_, at + there, {static_cast<std::byte*>(piece.iov_base) + there, piece.iov_len - there}));
+      }
+      XXH3_64bits_update(&hashing, piece.iov_base, piece.iov_len);
+      have -= there;
+      at += piece.iov_len;
+    }
+    if (XXH3_64bits_digest(&hashing) != table_[index_++]) return damaged(path_, "a block");
+    offset_ += bytes;
+    left_ -= bytes;
+    return {};
+  }
   Status next() {
     if (left_ == 0) return Error{fmt::format("{}: the data ends before its last page", path_.string())};
     have_ = std::min<uint64_t>(left_, kSnapshotBlockBytes);
@@ -275,8 +319,11 @@ Result<SnapshotInfo> read_snapshot_info(const std::filesystem::path& path) {
   return info;
 }
 
-Status read_snapshot(const std::filesystem::path& path, const SnapshotInfo& info, std::span<std::byte* const> pages, std::span<std::byte> state) {
-  SLUICE_CHECK(pages.size() == info.page_count() && (state.empty() || state.size() == info.binding.state_bytes));
+Status read_snapshot(const std::filesystem::path& path, const SnapshotInfo& info, std::span<std::byte* const> pages,
+                     std::span<const std::span<std::byte>> state) {
+  uint64_t state_bytes = 0;
+  for (const auto part : state) state_bytes += part.size();
+  SLUICE_CHECK(pages.size() == info.page_count() && (state.empty() || state_bytes == info.binding.state_bytes));
   const Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
   if (descriptor.get() < 0) return Error{fmt::format("{}: cannot open: {}", path.string(), std::strerror(errno))};
   SLUICE_TRY(const Header h, read_header(descriptor.get(), path));
@@ -291,7 +338,7 @@ Status read_snapshot(const std::filesystem::path& path, const SnapshotInfo& info
   std::vector<uint8_t> bitmap;
   for (std::byte* page : pages) SLUICE_TRY_VOID(read_page(reader, h.page_bytes, bitmap, page));
   if (state.empty()) return {};
-  SLUICE_TRY_VOID(reader.take(state));
+  SLUICE_TRY_VOID(reader.take_parts(state));
   if (!reader.at_end()) return Error{fmt::format("{}: goes on behind its state", path.string())};
   return {};
 }

@@ -51,8 +51,9 @@ Result<uint64_t> write_snapshot(const std::filesystem::path& path, const Snapsho
 // Header and tokens only, both checked.
 Result<SnapshotInfo> read_snapshot_info(const std::filesystem::path& path);
 
-// Pages into `pages` (page_count() pointers), and the state if `state` is not empty. On an Error what they hold is undefined.
-// `info` as read_snapshot_info() gave it; a file that has changed since is an Error.
-Status read_snapshot(const std::filesystem::path& path, const SnapshotInfo& info, std::span<std::byte* const> pages, std::span<std::byte> state);
+// Pages into `pages` (page_count() pointers), and the state, in order, into the parts that make up state_bytes (none: it is left out). On an Error what
+// they hold is undefined. `info` as read_snapshot_info() gave it; a file that has changed since is an Error.
+Status read_snapshot(const std::filesystem::path& path, const SnapshotInfo& info, std::span<std::byte* const> pages,
+                     std::span<const std::span<std::byte>> state);
 
 }  // namespace sluice::engine

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <utility>
 
 namespace sluice::engine {
 namespace {
@@ -142,6 +143,26 @@ void StateStore::hold(uint32_t checkpoint, Lookup& out) {
   }
 }
 
+Result<BlockId> StateStore::take_state() {
+  if (state_blocks_ == 0) return kNoBlock;
+  if (!make_room(state_blocks_, kNoCheckpoint, true, false)) {
+    return Error{fmt::format("the state store has no block left for a state of {} bytes: everything else is pinned or in use", options_.state_bytes)};
+  }
+  const BlockId first = pool_.take_chain(state_blocks_);
+  note_peak();
+  return first;
+}
+
+void StateStore::parts_of(BlockId first, std::vector<std::span<std::byte>>& out) {
+  out.clear();
+  uint64_t left = options_.state_bytes;
+  for (BlockId block = first; block != kNoBlock && left > 0; block = pool_.next(block)) {
+    const uint64_t part = std::min<uint64_t>(pool_.block_bytes(), left);
+    out.push_back({pool_.data(block), part});
+    left -= part;
+  }
+}
+
 void StateStore::state_parts(uint32_t checkpoint, uint64_t bytes, std::vector<std::span<const std::byte>>& out) {
   out.clear();
   for (BlockId block = records_[checkpoint].state; block != kNoBlock && bytes > 0; block = pool_.next(block)) {
@@ -243,8 +264,8 @@ uint32_t StateStore::insert(const InsertRequest& request) {
   c.touched_ms = now_ms_;
   if (before != kNoCheckpoint) ++records_[before].children;
   count_up(guard, id);
-  const uint64_t new_pages = request.pages.empty() ? pages - have : 0;
-  if (!make_room(static_cast<uint32_t>(state_blocks_ + new_pages), id, request.always, request.spare_only) || tree_.free_count() < pages - have) {
+  const uint64_t new_pages = request.pages.empty() ? pages - have : 0, new_state = request.state_blocks == nullptr ? state_blocks_ : 0;
+  if (!make_room(static_cast<uint32_t>(new_state + new_pages), id, request.always, request.spare_only) || tree_.free_count() < pages - have) {
     drop(id);
     ++stats_.refused;
     return kNoCheckpoint;
@@ -284,7 +305,7 @@ void StateStore::place(const InsertRequest& request, uint32_t id, NodeId guard) 
   }
   Checkpoint& c = records_[id];
   c.node = last;
-  c.state = pool_.take_chain(state_blocks_);
+  c.state = request.state_blocks == nullptr ? pool_.take_chain(state_blocks_) : std::exchange(*request.state_blocks, kNoBlock);
   c.next_in_node = tree_[last].first_checkpoint;
   tree_[last].first_checkpoint = id;
   c.building = false;
@@ -386,14 +407,19 @@ void StateStore::expire() {
   }
 }
 
-Result<BlockId> StateStore::take_page() {
+Result<BlockId> StateStore::take_block() {
   if (!make_room(1, kNoCheckpoint, true, false)) {
     return Error{fmt::format("all {} blocks of the state store are pinned or in use by running conversations", pool_.capacity())};
   }
-  const BlockId page = pool_.take();
+  const BlockId block = pool_.take();
+  note_peak();
+  return block;
+}
+
+Result<BlockId> StateStore::take_page() {
+  SLUICE_TRY(const BlockId page, take_block());
   // Nobody sees what another conversation left in it, and a snapshot need not write what was never used.
   if (options_.bytes_backed) std::memset(pool_.data(page), 0, pool_.block_bytes());
-  note_peak();
   return page;
 }
 

@@ -79,6 +79,7 @@ struct InsertRequest {
   uint32_t turn = 0;
   uint64_t payload = 0;
   std::span<const std::byte> state;          // bytes_backed: state_bytes of it
+  BlockId* state_blocks = nullptr;           // or its blocks, from take_state(); kNoBlock afterwards if they are the checkpoint's now
   std::span<const BlockId> pages;            // bytes_backed: the sequence's pages of all its positions, from take_page()
   bool spare_only = false;                   // keep it only if nothing has to go for it
   bool always = false;                       // evict whatever is in the way
@@ -107,6 +108,12 @@ class StateStore final : private StoreView {
 
   // Pages for a running sequence (bytes_backed); evicts for them, an error when only pinned and running ones are left.
   Result<BlockId> take_page();
+  // The same for one who writes all of it: what another conversation left is still there.
+  Result<BlockId> take_block();
+  // Blocks for a state that is still to be filled, for insert() or release_state(); evicts for them.
+  Result<BlockId> take_state();
+  void release_state(BlockId first) { pool_.release_chain(first); }
+  void parts_of(BlockId first, std::vector<std::span<std::byte>>& out);
   void retain_page(BlockId page) { pool_.retain(page); }
   void release_page(BlockId page) { pool_.release(page); }
   std::byte* page_data(BlockId page) { return pool_.data(page); }

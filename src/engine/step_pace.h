@@ -55,7 +55,8 @@ class StepPace {
     const double took = std::max(static_cast<double>(us), 0.5);
     Decode& d = decode_[s.decoding];
     if (s.decoding > 0 && s.prefill_rows == 0 && s.drafted_rows == 0) {
-      learn(d.us, took);
+      // Prefill beside it is measured by this: a step that the machine held up counts as at most twice the mean.
+      learn(d.us, d.us == 0 ? took : std::min(took, 2 * d.us));
       d.since_look = 0;
       learn(decode_step_us_, took);
       return;

@@ -101,7 +101,8 @@ Status Model::Impl::restore_state(const fs::path& path) {
     }
   });
   std::vector<std::byte> state(info.binding.state_bytes);
-  const Status read = taken.ok() ? engine::read_snapshot(path, info, pages, state) : taken;
+  const std::span<std::byte> parts[] = {state};
+  const Status read = taken.ok() ? engine::read_snapshot(path, info, pages, parts) : taken;
   bool kept = false;
   engine->with_store([&](StateStore& store) {
     if (read.ok()) {
