@@ -188,7 +188,8 @@ void Connection::on_head() {
     if (match.allow.empty()) {
       return answer_error({.status = 404, .code = "not_found", .message = fmt::format("there is no {} {}", request.method, shown_path(request.path))});
     }
-    return answer_error({.status = 405, .code = "method_not_allowed", .message = fmt::format("{} takes {}", shown_path(request.path), match.allow)});
+    return answer_error({.status = 405, .code = "method_not_allowed", .message = fmt::format("{} takes {}", shown_path(request.path), match.allow)},
+                        {{"allow", match.allow}});
   }
   if (core_.draining.load() && !open) {
     return answer_error({.status = 503, .code = "server_draining", .message = "the server is going down", .retry_after_s = 5});
@@ -259,7 +260,7 @@ void Connection::dispatch() {
 }
 
 // An answer of ours before, or instead of, the handler's.
-void Connection::answer_error(const ApiError& error) {
+void Connection::answer_error(const ApiError& error, std::vector<Header> more) {
   if (!exchange_) {
     exchange_ = std::make_shared<ServerExchange>(core_.shared_from_this(), shared_from_this());
     exchange_->record_.id = core_.make_id("req_");
@@ -269,6 +270,7 @@ void Connection::answer_error(const ApiError& error) {
   }
   exchange_->record_.error_code = error.code;
   HttpResponse response = error_response(errors_, error, exchange_->id());
+  std::move(more.begin(), more.end(), std::back_inserter(response.headers));
   if (error.status == 401) response.headers.push_back({"www-authenticate", "Bearer"});
   if (error.status == 401 && route_ && route_->page) {
     response.content_type = route_->page->content_type;

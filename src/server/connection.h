@@ -9,6 +9,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "server/api_error.h"
 #include "server/exchange.h"
@@ -82,7 +83,7 @@ class Connection final : public TransportEvents, public std::enable_shared_from_
   Refused check_origin(const HttpRequest& request, bool open, std::string& cors_origin) const;
   Refused authenticate(const HttpRequest& request);
   void dispatch();
-  void answer_error(const ApiError& error);
+  void answer_error(const ApiError& error, std::vector<Header> more = {});
   void take_response(HttpResponse response, bool streams);
   void pull_source();
   void append_chunk(const std::string& bytes);
