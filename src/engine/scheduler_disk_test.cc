@@ -95,6 +95,54 @@ TEST_F(SchedulerDisk, DamageCostsComputationAndNothingElse) {
   EXPECT_GT(bench->scheduler().statistics().disk_failures, 0u);
 }
 
+// What engine/recompute_test.cc holds in memory holds after a restart too: a history of 4,096 tokens with room for its grid, states as large against pages as
+// the embedded model's and as Jamba Reasoning 3B's.
+TEST_F(SchedulerDisk, AfterARestartTheNextTurnComputesWhatItWouldHave) {
+  constexpr uint64_t kHistory = 4096;
+  const std::vector<int32_t> history = fake_prompt(1, kHistory);
+  for (const uint64_t state_bytes : {16'000u, 79'040u}) {
+    SCOPED_TRACE(state_bytes);
+    fs::remove_all(folder_);
+    const StepSizes sizes{.rows_max = 512, .logit_rows_max = 16, .vocabulary = kFakeVocabulary, .page_bytes = 512, .state_bytes = state_bytes,
+                          .flops_per_token = 1000};
+    const auto process = [&] {
+      EngineOptions options{.context = 2 * kHistory, .sequences_max = 2, .store_bytes = 120 * state_bytes};
+      options.disk_folder = folder_;
+      options.disk_bytes = 1 << 26;
+      return std::make_unique<Bench>(sizes, options);
+    };
+    std::vector<int32_t> told = history;
+    {
+      const auto bench = process();
+      const RequestId id = bench->ask(history, {.max_tokens = 20});
+      run(*bench);
+      told.insert(told.end(), bench->answer(id).tokens.begin(), bench->answer(id).tokens.end());
+    }
+    const auto computed = [&](const std::vector<int32_t>& prompt) {
+      const auto bench = process();  // each in a process of its own
+      const RequestId id = bench->ask(prompt, {.max_tokens = 3});
+      run(*bench);
+      EXPECT_EQ(bench->answer(id).tokens, bench->expect(prompt, 3));
+      return prompt.size() - bench->answer(id).done.cached_tokens;
+    };
+    const auto plus = [](std::vector<int32_t> text, uint64_t seed, size_t size) {
+      const auto more = fake_prompt(seed, size);
+      text.insert(text.end(), more.begin(), more.end());
+      return text;
+    };
+    EXPECT_LE(computed(plus(told, 2, 30)), 30 + 16u) << "extend";
+    EXPECT_LE(computed(history), 16u) << "regenerate";
+    for (const size_t at : {300u, 1000u, 2047u, 3000u, 4000u}) {
+      std::vector<int32_t> edited = history;
+      edited[at] ^= 1;
+      EXPECT_LE(computed(edited), kHistory - at + 256) << "edit at " << at;
+    }
+    std::vector<int32_t> document(history.begin(), history.begin() + kHistory * 3 / 4);
+    EXPECT_LE(computed(plus(document, 3, kHistory / 4)), kHistory / 4 + 256) << "the last quarter replaced";
+    EXPECT_LE(computed(plus(told, 4, 30)), 30 + 16u) << "back to the old branch";
+  }
+}
+
 // S2 (llama.cpp 27068, 26676): a bad snapshot is rejected but leaves the cache poisoned; a restore has no effect. A flipped bit anywhere in any file, then the
 // same prompt and one that shares its beginning: every answer is right, also from what the damaged process keeps in memory; the good files are really used.
 TEST_F(SchedulerDisk, S2ADamagedSnapshotPoisonsNothingAndAGoodOneIsUsed) {
