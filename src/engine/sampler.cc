@@ -14,6 +14,7 @@ constexpr double kNegligible = 64 * 0.6931471805599453;
 constexpr size_t kHeapMax = 1024;  // best tokens that are kept in a heap while the logits are read once
 constexpr size_t kFirstSorted = 64;
 constexpr double kDryExponentMax = 64;  // base ^ 64 is beyond any logit already
+constexpr size_t kBlock = 64;           // logits that share a mask word, and a bound
 
 uint64_t mix(uint64_t x) {
   x += 0x9E3779B97F4A7C15ull;
@@ -28,14 +29,8 @@ float scale_for(const Penalty& penalty, uint8_t token) {
   return spared ? 0.0f : penalty.scale;
 }
 
-}  // namespace
-
-double uniform(uint64_t seed, uint64_t choice, uint64_t position) {
-  return static_cast<double>(mix(mix(mix(seed) ^ choice) ^ position) >> 11) * 0x1p-53;
-}
-
-int32_t argmax(std::span<const float> logits) {
-  SLUICE_CHECK(!logits.empty());
+// NaN is passed over.
+float largest(std::span<const float> logits) {
   constexpr size_t kLanes = 16;  // independent maxima: the compiler makes vectors of them
   float lanes[kLanes];
   std::fill(lanes, lanes + kLanes, -INFINITY);
@@ -46,7 +41,26 @@ int32_t argmax(std::span<const float> logits) {
   float best = -INFINITY;
   for (; i < logits.size(); ++i) best = logits[i] > best ? logits[i] : best;
   for (const float lane : lanes) best = lane > best ? lane : best;
-  for (i = 0; i < logits.size(); ++i) {
+  return best;
+}
+
+// Bit j: logit j of a block is at least `floor`.
+uint64_t at_least(std::span<const float> block, float floor) {
+  uint64_t bits = 0;
+  for (size_t j = 0; j < block.size(); ++j) bits |= uint64_t{block[j] >= floor} << j;
+  return bits;
+}
+
+}  // namespace
+
+double uniform(uint64_t seed, uint64_t choice, uint64_t position) {
+  return static_cast<double>(mix(mix(mix(seed) ^ choice) ^ position) >> 11) * 0x1p-53;
+}
+
+int32_t argmax(std::span<const float> logits) {
+  SLUICE_CHECK(!logits.empty());
+  const float best = largest(logits);
+  for (size_t i = 0; i < logits.size(); ++i) {
     if (logits[i] == best) return static_cast<int32_t>(i);
   }
   return 0;
@@ -54,6 +68,7 @@ int32_t argmax(std::span<const float> logits) {
 
 Sampler::Sampler(size_t vocabulary, const TokenClasses* classes, size_t tokens_max) : classes_(classes) {
   changed_.reserve(vocabulary);
+  bounds_.reserve((vocabulary + kBlock - 1) / kBlock);
   candidates_.reserve(vocabulary);
   matches_.reserve(tokens_max);
   repeats_.reserve(tokens_max);
@@ -63,16 +78,16 @@ Sampler::Sampler(size_t vocabulary, const TokenClasses* classes, size_t tokens_m
 Sampler::Sampler(const SamplerOptions& options, size_t vocabulary) : Sampler(vocabulary, nullptr, 0) { options_ = options; }
 
 uint64_t Sampler::bytes(size_t vocabulary, size_t tokens_max) {
-  return vocabulary * (sizeof(float) + sizeof(Candidate) + 1) + tokens_max * (sizeof(uint32_t) + sizeof(repeats_[0]));
+  return vocabulary * (sizeof(float) + sizeof(Candidate) + 1) + (vocabulary / kBlock + 1) * sizeof(float) +
+         tokens_max * (sizeof(uint32_t) + sizeof(repeats_[0]));
 }
 
-// The logits themselves, or a copy in which penalties and bias are taken into account and what is forbidden is -infinity.
 // Word by word: whole ones are copied or left out, and of the others the rarer kind of bit is gone through.
 void Sampler::mask_logits(std::span<const float> logits, std::span<const uint64_t> mask) {
   changed_.resize(logits.size());
-  for (size_t begin = 0; begin < logits.size(); begin += 64) {
-    const size_t end = std::min(begin + 64, logits.size());
-    const uint64_t word = begin / 64 < mask.size() ? mask[begin / 64] : 0;
+  for (size_t begin = 0; begin < logits.size(); begin += kBlock) {
+    const size_t end = std::min(begin + kBlock, logits.size());
+    const uint64_t word = begin / kBlock < mask.size() ? mask[begin / kBlock] : 0;
     const bool most = std::popcount(word) > 32;
     if (most) {
       std::copy(logits.begin() + static_cast<std::ptrdiff_t>(begin), logits.begin() + static_cast<std::ptrdiff_t>(end),
@@ -87,8 +102,9 @@ void Sampler::mask_logits(std::span<const float> logits, std::span<const uint64_
   }
 }
 
-std::span<const float> Sampler::changed_logits(const SamplerOptions& options, const DrawInput& input) {
-  if (input.mask.empty() && input.banned.empty() && !options.changes_logits()) return input.logits;
+// The logits and the mask themselves, or a copy in which penalties and bias are taken into account and what is forbidden is -infinity.
+Sampler::Field Sampler::field(const SamplerOptions& options, const DrawInput& input) {
+  if (input.banned.empty() && !options.changes_logits()) return {input.logits, input.mask};
   if (input.mask.empty()) {
     changed_.assign(input.logits.begin(), input.logits.end());
   } else {
@@ -102,7 +118,7 @@ std::span<const float> Sampler::changed_logits(const SamplerOptions& options, co
   for (const int32_t id : input.banned) {
     if (id >= 0 && static_cast<size_t>(id) < changed_.size()) changed_[static_cast<size_t>(id)] = -INFINITY;
   }
-  return changed_;
+  return {changed_, {}};
 }
 
 void Sampler::penalize(const SamplerOptions& options, const TokenCounts& counts) {
@@ -157,13 +173,51 @@ void Sampler::sort_first(size_t count) {
   sorted_ = count;
 }
 
-// The best `most` logits that are at least `floor`, in one reading.
-void Sampler::keep_best(size_t most, std::span<const float> logits, float floor) {
-  for (size_t i = 0; i < logits.size(); ++i) {
-    if (!(logits[i] >= floor) || logits[i] == -INFINITY) continue;
-    const Candidate c{logits[i], static_cast<int32_t>(i), 0};
+std::span<const float> Sampler::Field::block(size_t b) const { return logits.subspan(b * kBlock, std::min(kBlock, logits.size() - b * kBlock)); }
+
+uint64_t Sampler::Field::allowed(size_t b) const {
+  if (mask.empty()) return ~uint64_t{0};
+  return b < mask.size() ? mask[b] : 0;
+}
+
+// The likeliest token, -1 if none is allowed; and a bound of each block's logits, so that later only the blocks are read that may hold a candidate.
+int32_t Sampler::find_best(const Field& field) {
+  int32_t id = -1;
+  float best = -INFINITY;
+  bounds_.resize((field.logits.size() + kBlock - 1) / kBlock);
+  for (size_t b = 0; b < bounds_.size(); ++b) {
+    const uint64_t allowed = field.allowed(b);
+    bounds_[b] = allowed == 0 ? -INFINITY : largest(field.block(b));
+    if (!(bounds_[b] > best)) continue;
+    const std::span<const float> block = field.block(b);
+    for (uint64_t bits = allowed & at_least(block, best); bits != 0; bits &= bits - 1) {
+      const auto j = static_cast<size_t>(std::countr_zero(bits));
+      if (!(block[j] > best)) continue;
+      best = block[j];
+      id = static_cast<int32_t>(b * kBlock + j);
+    }
+  }
+  return id;
+}
+
+// Calls `take` for each allowed token whose logit is at least `floor`, by rising id; `take` may raise the floor.
+template <class Take>
+void Sampler::for_each(const Field& field, float& floor, const Take& take) const {
+  for (size_t b = 0; b < bounds_.size(); ++b) {
+    if (!(bounds_[b] >= floor) || bounds_[b] == -INFINITY) continue;
+    const std::span<const float> block = field.block(b);
+    for (uint64_t bits = field.allowed(b) & at_least(block, floor); bits != 0; bits &= bits - 1) {
+      const auto j = static_cast<size_t>(std::countr_zero(bits));
+      if (block[j] != -INFINITY) take(Candidate{block[j], static_cast<int32_t>(b * kBlock + j), 0});
+    }
+  }
+}
+
+// The best `most` logits that are at least `floor`.
+void Sampler::keep_best(size_t most, const Field& field, float floor) {
+  for_each(field, floor, [&](const Candidate& c) {
     if (candidates_.size() == most) {
-      if (!likelier(c, candidates_.front())) continue;
+      if (!likelier(c, candidates_.front())) return;
       std::pop_heap(candidates_.begin(), candidates_.end(), likelier);
       candidates_.back() = c;
     } else {
@@ -171,20 +225,18 @@ void Sampler::keep_best(size_t most, std::span<const float> logits, float floor)
     }
     std::push_heap(candidates_.begin(), candidates_.end(), likelier);
     if (candidates_.size() == most) floor = std::max(floor, candidates_.front().logit);
-  }
+  });
   sort_first(candidates_.size());
 }
 
 // min-p comes before the sort: p_i / p_best = exp((l_i - l_best) / T), whatever the rest is.
-void Sampler::choose_candidates(const SamplerOptions& options, std::span<const float> logits, float top) {
+void Sampler::choose_candidates(const SamplerOptions& options, const Field& field, float top) {
   float floor = top - static_cast<float>(static_cast<double>(options.temperature) * kNegligible);
   if (options.min_p > 0) floor = std::max(floor, top + options.temperature * std::log(options.min_p));
   candidates_.clear();
   sorted_ = 0;
-  if (options.top_k > 0 && options.top_k <= kHeapMax) return keep_best(options.top_k, logits, floor);
-  for (size_t i = 0; i < logits.size(); ++i) {
-    if (logits[i] >= floor && logits[i] != -INFINITY) candidates_.push_back({logits[i], static_cast<int32_t>(i), 0});
-  }
+  if (options.top_k > 0 && options.top_k <= kHeapMax) return keep_best(options.top_k, field, floor);
+  for_each(field, floor, [&](const Candidate& c) { candidates_.push_back(c); });
   if (options.top_k == 0 || options.top_k >= candidates_.size()) return;
   sort_first(options.top_k);
   candidates_.resize(options.top_k);
@@ -234,16 +286,18 @@ double Sampler::keep_top_p(double top_p, double total) {
 
 Drawn Sampler::draw(const SamplerOptions& options, const DrawInput& input) {
   Drawn out;
-  const std::span<const float> logits = changed_logits(options, input);
-  const int32_t best = argmax(logits);
-  const float top = logits[static_cast<size_t>(best)];
-  if (top == -INFINITY && logits.data() != input.logits.data()) return out;  // nothing is allowed
+  const Field from = field(options, input);
+  int32_t best = find_best(from);
+  if (best < 0 && !input.mask.empty()) return out;  // nothing is allowed
+  if (best < 0) best = argmax(from.logits);
+  const float top = from.logits[static_cast<size_t>(best)];
+  if (top == -INFINITY && from.logits.data() != input.logits.data()) return out;
   size_t picked = 0;
   double total = 1;
   if (options.temperature <= 0 || !std::isfinite(top)) {
     candidates_.assign(1, Candidate{top, best, 1});
   } else {
-    choose_candidates(options, logits, top);
+    choose_candidates(options, from, top);
     total = weigh(static_cast<double>(options.temperature));
     if (options.typical_p < 1) total = keep_typical(static_cast<double>(options.typical_p), total);
     if (options.top_p < 1) total = keep_top_p(static_cast<double>(options.top_p), total);

@@ -1,7 +1,8 @@
 // Choosing the next token. In this order: penalties for what was there before (repetition, presence, frequency, share), DRY, bias, what is forbidden, then
 // temperature, min-p, top-k, typical, top-p, and one draw. The draw comes from a counter-based generator keyed by (seed, choice, position), so it does not
 // depend on what else runs or on how often anything was called before. Ties go to the lower id.
-// Contract: draw() allocates nothing; without penalties, bias and mask it reads the logits twice and copies none of them.
+// Contract: draw() allocates nothing. Without penalties and bias it copies no logits: it reads them once for the best one and a bound of every 64, then those
+// of each 64 that may hold a candidate; a mask leaves out what it forbids, and whole words of it unread.
 #pragma once
 
 #include <cstdint>
@@ -126,12 +127,22 @@ class Sampler {
   };
   static bool likelier(const Candidate& a, const Candidate& b) { return a.logit != b.logit ? a.logit > b.logit : a.id < b.id; }
 
-  std::span<const float> changed_logits(const SamplerOptions& options, const DrawInput& input);
+  // What is chosen from: logits, in blocks of 64, and the mask, if it is not among them already.
+  struct Field {
+    std::span<const float> logits;
+    std::span<const uint64_t> mask;  // empty: all are allowed
+    std::span<const float> block(size_t b) const;
+    uint64_t allowed(size_t b) const;
+  };
+  Field field(const SamplerOptions& options, const DrawInput& input);
   void mask_logits(std::span<const float> logits, std::span<const uint64_t> mask);
   void penalize(const SamplerOptions& options, const TokenCounts& counts);
   void penalize_repetitions(const DryOptions& options, std::span<const int32_t> tokens);
-  void choose_candidates(const SamplerOptions& options, std::span<const float> logits, float top);
-  void keep_best(size_t most, std::span<const float> logits, float floor);
+  int32_t find_best(const Field& field);
+  template <class Take>
+  void for_each(const Field& field, float& floor, const Take& take) const;
+  void choose_candidates(const SamplerOptions& options, const Field& field, float top);
+  void keep_best(size_t most, const Field& field, float floor);
   void sort_first(size_t count);
   double weigh(double temperature);
   double keep_typical(double typical_p, double total);
@@ -141,6 +152,7 @@ class Sampler {
   SamplerOptions options_;
   const TokenClasses* classes_ = nullptr;
   std::vector<float> changed_;          // logits after penalties, bias and what is forbidden
+  std::vector<float> bounds_;           // no logit of a block is larger
   std::vector<Candidate> candidates_;   // the first sorted_ of them most likely first
   size_t sorted_ = 0;
   std::vector<uint32_t> matches_;       // DRY: how long the text's end is repeated at each place

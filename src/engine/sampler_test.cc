@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <map>
 
@@ -196,6 +198,37 @@ TEST(Sampler, OnlyWhatTheMaskAllowsIsEverDrawn) {
   EXPECT_EQ(shares(kPlain, {.logits = logits, .mask = mask, .banned = banned}).size(), 1u);
   mask.assign(3, 0);
   EXPECT_EQ(shares(kPlain, {.logits = logits, .mask = mask}).begin()->first, -1);
+}
+
+// With any mask, dense or sparse, the draw is that from logits in which what is forbidden is -infinity; also where penalties make a copy.
+TEST(Sampler, AMaskIsMinusInfinityInTheLogits) {
+  for (const size_t size : {1u, 63u, 64u, 65u, 777u, 4096u}) {
+    Sampler sampler(size, nullptr, 0);
+    for (uint64_t trial = 0; trial < 60; ++trial) {
+      const double density = std::array{0.002, 0.1, 0.5, 0.97, 1.0}[trial % 5];
+      std::vector<float> logits(size), forbidden(size);
+      std::vector<uint64_t> mask((size + 63) / 64 + trial % 2);
+      for (size_t i = 0; i < size; ++i) {
+        logits[i] = forbidden[i] = std::floor(static_cast<float>(uniform(trial, 1, i) * 40)) / 4;  // with ties
+        if (uniform(trial, 2, i) < 0.02) logits[i] = forbidden[i] = NAN;
+        if (uniform(trial, 3, i) < density) {
+          mask[i / 64] |= uint64_t{1} << (i % 64);
+        } else {
+          forbidden[i] = -INFINITY;
+        }
+      }
+      const auto best = std::max_element(forbidden.begin(), forbidden.end(), [](float a, float b) { return !(a >= b) && !std::isnan(b); });
+      const bool none = !(*best > -INFINITY);
+      for (SamplerOptions options : {SamplerOptions{.temperature = 0}, SamplerOptions{}, kPlain, SamplerOptions{.top_k = 3, .top_p = 1, .min_p = 0},
+                                     SamplerOptions{.temperature = 2, .top_k = 2000, .typical_p = 0.9f}}) {
+        options.seed = trial;
+        const int32_t id = sampler.draw(options, {.logits = logits, .mask = mask}).id;
+        EXPECT_EQ(id, none ? -1 : sampler.draw(options, {.logits = forbidden}).id) << size << " " << trial;
+        options.logit_bias = {{0, 0.0f}};
+        EXPECT_EQ(id, sampler.draw(options, {.logits = logits, .mask = mask}).id) << size << " " << trial;
+      }
+    }
+  }
 }
 
 TEST(Sampler, TheDrawDependsOnSeedChoiceAndPositionAlone) {
