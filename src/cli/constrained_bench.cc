@@ -1,6 +1,7 @@
 // Constrained decoding through the engine: outputs of a random model for a judge (tools/constraints/judge.py), and the cost of a constraint as a ratio of
 // interleaved runs. Environment: SLUICE_CONSTRAINED_JOBS names a JSON file {"schemas": [...], "runs", "temperature", "max_tokens", "seed"}; one line of
-// JSON for each run goes to that name with ".out". SLUICE_CONSTRAINED_MODEL: a model for the ratios instead of the embedded one.
+// JSON for each run goes to that name with ".out". For the ratios: SLUICE_CONSTRAINED_MODEL is a model instead of the embedded one, _TOKENS and _ROUNDS how
+// many, _CASE the only case, and _ARM "free" or "held" the only arm, without figures: what tools/constraints/cost.py counts instructions of.
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 
@@ -14,9 +15,9 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 
-#include "cli/model_loading.h"
 #include "engine/engine.h"
 #include "engine/scheduler.h"
+#include "library/loading.h"
 #include "text/constraint.h"
 
 namespace sluice::cli {
@@ -122,7 +123,7 @@ class Collector final : public engine::ResponseSink {
 
 Result<std::shared_ptr<const text::Constraint>> compiled(const std::string& schema, const std::shared_ptr<const text::ConstraintVocabulary>& vocabulary) {
   text::ConstraintSpec spec;
-  spec.kind = text::ConstraintKind::kJsonSchema;
+  spec.kind = schema.starts_with("{") ? text::ConstraintKind::kJsonSchema : text::ConstraintKind::kRegex;
   spec.text = schema;
   return text::Constraint::compile(spec, vocabulary, {});
 }
@@ -180,10 +181,10 @@ BENCHMARK(run_random)->Name("constrained/random_model")->Iterations(1)->Unit(ben
 
 struct Case {
   const char* name;
-  std::string schema;
+  std::string schema;  // or a pattern
 };
 
-// Free text, numbers, choices; and an object whose keys are most of its text.
+// Anything at all, where the tokens are those of the free arm; free text, numbers, choices; and an object whose keys are most of its text.
 std::vector<Case> speed_cases() {
   std::string fixed = R"({"type":"object","additionalProperties":false,"required":[)", properties;
   for (int i = 0; i < 24; ++i) {
@@ -192,7 +193,8 @@ std::vector<Case> speed_cases() {
     properties += (i > 0 ? "," : "") + key + R"(:{"type":"boolean"})";
   }
   fixed += "],\"properties\":{" + properties + "}}";
-  return {{"strings", R"({"type":"array","items":{"type":"string","minLength":40,"maxLength":200},"minItems":20})"},
+  return {{"same text", R"([\s\S]{1800,})"},
+          {"strings", R"({"type":"array","items":{"type":"string","minLength":40,"maxLength":200},"minItems":20})"},
           {"numbers", R"({"type":"array","items":{"type":"number","minimum":-5,"maximum":5},"minItems":100})"},
           {"objects", R"({"type":"array","minItems":40,"items":{"type":"object","properties":{"n":{"type":"string"},"k":{"enum":["ab","cd","ef"]},
             "v":{"type":"integer"}},"required":["n","k","v"],"additionalProperties":false}})"},
@@ -201,53 +203,89 @@ std::vector<Case> speed_cases() {
           {"fixed keys", fixed}};
 }
 
-void run_speed(benchmark::State& bench) {
-  ModelOptions options;
-  const char* path = std::getenv("SLUICE_CONSTRAINED_MODEL");
-  options.path = path == nullptr ? "" : path;
-  options.threads = 1;
-  options.users = 2;
-  options.context = 1024;
-  Result<LoadedModel> model = load_model(options);
-  SLUICE_CHECK(model.ok() && model->tokenizer.ok());
-  const size_t logits = engine::step_sizes(*model->runtime).vocabulary;
-  const auto vocabulary = text::ConstraintVocabulary::of(*model->tokenizer, logits);
-  auto engine = engine::Engine::create(*model->runtime, *model->tokenizer, model->fingerprint, {.context = 1024, .sequences_max = 1});
-  SLUICE_CHECK(vocabulary.ok() && engine.ok());
-  const auto prompt = model->tokenizer->encode("Once upon a time there was a list: ", {.add_special = true});
-  const auto seconds_per_token = [&](std::shared_ptr<const text::Constraint> constraint, uint64_t seed) {
+uint64_t number_of(const char* variable, uint64_t otherwise) {
+  const char* text = std::getenv(variable);
+  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
+}
+
+// One request after another on one thread, and what a token of each costs that thread.
+class Decoder {
+ public:
+  explicit Decoder(library::LoadedModel& model) : tokens_(number_of("SLUICE_CONSTRAINED_TOKENS", 250)) {
+    engine_ = std::move(engine::Engine::create(*model.runtime, *model.tokenizer, model.fingerprint, {.context = 1024, .sequences_max = 1})).value();
+    prompt_ = model.tokenizer->encode("Once upon a time there was a list: ", {.add_special = true}).value();
+  }
+  double seconds_per_token(std::shared_ptr<const text::Constraint> constraint, uint64_t seed) {
     engine::Request request;
-    request.prompt = *prompt;
-    request.max_tokens = 250;
+    request.prompt = prompt_;
+    request.max_tokens = tokens_;
     request.sampler.seed = seed;
     request.stop.ignore_end = constraint == nullptr;
     request.constraint = std::move(constraint);
     request.keep = request.use_store = false;
     const auto sink = std::make_shared<Collector>();
     const double start = cpu_seconds();
-    SLUICE_CHECK((*engine)->submit(std::move(request), sink).refusal == engine::Refusal::kNone);
+    SLUICE_CHECK(engine_->submit(std::move(request), sink).refusal == engine::Refusal::kNone);
     const Answer answer = sink->wait();
     SLUICE_CHECK(answer.error.empty() && answer.tokens > 0);
     return (cpu_seconds() - start) / static_cast<double>(answer.tokens);
-  };
+  }
+
+ private:
+  uint64_t tokens_;
+  std::unique_ptr<engine::Engine> engine_;
+  std::vector<int32_t> prompt_;
+};
+
+double quantile(std::vector<double> values, double q) {
+  std::sort(values.begin(), values.end());
+  return values[static_cast<size_t>(q * static_cast<double>(values.size() - 1) + 0.5)];
+}
+
+// Free, held, free, for each seed: the ratio is of the held one to the mean of its neighbours.
+void print_ratios(Decoder& decoder, const Case& one, const std::shared_ptr<const text::Constraint>& constraint) {
+  constexpr uint64_t kWarm = 5;  // masks of states that were not met before are computed once
+  const uint64_t rounds = number_of("SLUICE_CONSTRAINED_ROUNDS", 15);
+  for (uint64_t i = 0; i < kWarm; ++i) decoder.seconds_per_token(constraint, i);
+  std::vector<double> ratios, free, held;
+  for (uint64_t i = kWarm; i < kWarm + rounds; ++i) {
+    const double before = decoder.seconds_per_token(nullptr, i), with = decoder.seconds_per_token(constraint, i);
+    const double after = decoder.seconds_per_token(nullptr, i);
+    free.push_back((before + after) / 2);
+    held.push_back(with);
+    ratios.push_back(held.back() / free.back());
+  }
+  fmt::print("{:12} {:14.1f} {:14.1f} {:10.3f} {:8.3f} to {:.3f}\n", one.name, quantile(free, 0.5) * 1e6, quantile(held, 0.5) * 1e6, quantile(ratios, 0.5),
+             quantile(ratios, 0.25), quantile(ratios, 0.75));
+}
+
+void run_speed(benchmark::State& bench) {
+  const char* path = std::getenv("SLUICE_CONSTRAINED_MODEL");
+  const char* only = std::getenv("SLUICE_CONSTRAINED_CASE");
+  const char* arm = std::getenv("SLUICE_CONSTRAINED_ARM");
+  library::ModelOptions options;
+  options.path = path == nullptr ? "" : path;
+  options.threads = 1;
+  options.users = 2;
+  options.context = 1024;
+  Result<library::LoadedModel> model = library::load(options);
+  SLUICE_CHECK(model.ok() && model->tokenizer.ok());
+  const auto vocabulary = text::ConstraintVocabulary::of(*model->tokenizer, engine::step_sizes(*model->runtime).vocabulary);
+  SLUICE_CHECK(vocabulary.ok());
+  Decoder decoder(*model);
   for (auto _ : bench) {
-    fmt::print("{:12} {:>14} {:>14} {:>10}\n", "schema", "us/token free", "us/token held", "ratio");
+    if (arm == nullptr) fmt::print("{:12} {:>14} {:>14} {:>10} {:>17}\n", "case", "us/token free", "us/token held", "ratio", "quartiles");
     for (const Case& one : speed_cases()) {
+      if (only != nullptr && one.name != std::string_view(only)) continue;
       const auto constraint = compiled(one.schema, *vocabulary);
       SLUICE_CHECK(constraint.ok());
-      std::vector<double> ratios, free, held;
-      for (uint64_t i = 0; i < 13; ++i) {
-        const double before = seconds_per_token(nullptr, i), with = seconds_per_token(*constraint, i), after = seconds_per_token(nullptr, i);
-        if (i < 5) continue;  // masks of states that were not met before are computed once
-        free.push_back(std::min(before, after));
-        held.push_back(with);
-        ratios.push_back(2 * with / (before + after));
+      if (arm == nullptr) {
+        print_ratios(decoder, one, *constraint);
+        continue;
       }
-      const auto median = [](std::vector<double> values) {
-        std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
-        return values[values.size() / 2];
-      };
-      fmt::print("{:12} {:14.1f} {:14.1f} {:10.3f}\n", one.name, median(free) * 1e6, median(held) * 1e6, median(ratios));
+      for (uint64_t i = 0; i < number_of("SLUICE_CONSTRAINED_ROUNDS", 4); ++i) {
+        decoder.seconds_per_token(arm == std::string_view("free") ? nullptr : *constraint, i);
+      }
     }
   }
 }

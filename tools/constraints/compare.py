@@ -2,9 +2,11 @@
 """Masks beside xgrammar and llguidance, in one run on the same schemas and tokens; and random outputs judged by jsonschema.
 
 usage: compare.py BENCH_BINARY VOCABULARY.hex [SUITE_FOLDER] [SAMPLES_PER_SCHEMA]
-BENCH_BINARY is build/release/text_bench; VOCABULARY.hex has one token's bytes a line, in hexadecimal, the last one ending the output;
-SUITE_FOLDER is an unpacked JSON-Schema-Test-Suite. Needs from PyPI: xgrammar, llguidance, jsonschema, numpy (the first two are optional).
-Times are CPU time of the process, all its threads, so that a busy machine does not spoil them."""
+BENCH_BINARY is build/release/text_bench; VOCABULARY.hex has one token's bytes a line, in hexadecimal, the last one ending the output (vocabulary.py writes
+it); SUITE_FOLDER is an unpacked JSON-Schema-Test-Suite. Needs from PyPI: xgrammar, llguidance, jsonschema, numpy (the first two are optional).
+The engines take turns, ROUNDS (3) times. Mask times are CPU time of the thread, so that a busy machine does not spoil them; from each is taken what the
+clock alone costs there, and from the others' also what a call from Python does, so that they are not charged for it."""
+import collections
 import json
 import os
 import pathlib
@@ -89,6 +91,16 @@ def run_ours(binary, vocabulary, jobs, samples):
         return json.loads(pathlib.Path(path + ".out").read_text())
 
 
+def cost_of(call):
+    """The median of the clock and a call that does next to nothing."""
+    us = []
+    for _ in range(1001):
+        start = time.thread_time()
+        call()
+        us.append((time.thread_time() - start) * 1e6)
+    return statistics.median(us)
+
+
 def run_llguidance(vocabulary, jobs):
     import llguidance
     import numpy
@@ -107,6 +119,7 @@ def run_llguidance(vocabulary, jobs):
     tokenizer = llguidance.LLTokenizer(path) if path else llguidance.LLTokenizer(llguidance.TokenizerWrapper(Model()))
     mask = numpy.zeros((1, (len(vocabulary) + 31) // 32), dtype=numpy.int32)
     us, compile_us, accepted = [], [], 0
+    call_us = None
     for schema, _, tokens in jobs:
         start = time.process_time()
         try:
@@ -118,10 +131,12 @@ def run_llguidance(vocabulary, jobs):
         if matcher.is_error():
             continue
         good = True
+        call_us = call_us or cost_of(matcher.is_error)
+        at, size = mask.ctypes.data, mask.nbytes
         for token in tokens:
-            start = time.process_time()
-            matcher.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
-            us.append((time.process_time() - start) * 1e6)
+            start = time.thread_time()
+            matcher.unsafe_compute_mask_ptr(at, size)
+            us.append((time.thread_time() - start) * 1e6 - call_us)
             if not matcher.consume_token(token):
                 good = False
                 break
@@ -136,6 +151,7 @@ def run_xgrammar(vocabulary, jobs):
     compiler = xgrammar.GrammarCompiler(info, max_threads=1)
     mask = torch.zeros((1, (len(vocabulary) + 31) // 32), dtype=torch.int32)
     us, compile_us, accepted = [], [], 0
+    call_us = None
     for schema, _, tokens in jobs:
         start = time.process_time()
         try:
@@ -145,10 +161,11 @@ def run_xgrammar(vocabulary, jobs):
         compile_us.append((time.process_time() - start) * 1e6)
         matcher = xgrammar.GrammarMatcher(compiled)
         good = True
+        call_us = call_us or cost_of(matcher.is_terminated)
         for token in tokens:
-            start = time.process_time()
+            start = time.thread_time()
             matcher.fill_next_token_bitmask(mask)
-            us.append((time.process_time() - start) * 1e6)
+            us.append((time.thread_time() - start) * 1e6 - call_us)
             if not matcher.accept_token(token):
                 good = False
                 break
@@ -182,20 +199,28 @@ def main():
     encode = greedy(vocabulary[:-1])
     jobs = [(s, v, encode(compact(v).encode())) for s, v in HAND * 3 + suite]
     print(f"{len(vocabulary)} tokens, {len(jobs)} schemas")
-    ours = run_ours(binary, vocabulary, jobs, samples)
-    kept = [job for job, result in zip(jobs, ours["jobs"]) if not result["error"]]
-    quantiles("sluice", ours["mask_us"])
-    quantiles("  compile", ours["compile_us"])
-    print(f"  accepted {sum(r['accepted'] for r in ours['jobs'])} of {len(kept)} compiled, {len(jobs) - len(kept)} refused by keyword")
-    for name, run in (("llguidance", run_llguidance), ("xgrammar", run_xgrammar)):
-        try:
-            us, compile_us, accepted = run(vocabulary, kept)
-        except ImportError as error:
-            print(f"{name}: {error}")
-            continue
+    masks, compiles, accepted, absent = collections.defaultdict(list), collections.defaultdict(list), {}, {}
+    for _ in range(int(os.environ.get("ROUNDS", "3"))):
+        ours = run_ours(binary, vocabulary, jobs, samples)
+        kept = [job for job, result in zip(jobs, ours["jobs"]) if not result["error"]]
+        masks["sluice"] += [us - ours["clock_us"] for us in ours["mask_us"]]
+        compiles["sluice"] += ours["compile_us"]
+        accepted["sluice"] = sum(r["accepted"] for r in ours["jobs"])
+        for name, run in (("llguidance", run_llguidance), ("xgrammar", run_xgrammar)):
+            try:
+                us, compile_us, accepted[name] = run(vocabulary, kept)
+            except ImportError as error:
+                absent[name] = error
+                continue
+            masks[name] += us
+            compiles[name] += compile_us
+    print(f"{len(kept)} compiled, {len(jobs) - len(kept)} refused by keyword")
+    for name, us in masks.items():
         quantiles(name, us)
-        quantiles("  compile", compile_us)
-        print(f"  accepted {accepted} of {len(kept)}")
+        quantiles("  compile", compiles[name])
+        print(f"  accepted {accepted[name]} of {len(kept)}")
+    for name, error in absent.items():
+        print(f"{name}: {error}")
     if samples:
         judge(ours, jobs)
 
