@@ -10,10 +10,7 @@ namespace {
 
 constexpr size_t kRecentTokens = 8;  // whose text the tokenizer must give back before forced text may follow
 
-bool ends_in_thinking(std::string_view prompt) {
-  while (!prompt.empty() && (prompt.back() == '\n' || prompt.back() == ' ')) prompt.remove_suffix(1);
-  return prompt.ends_with("<think>");
-}
+constexpr std::string_view kThinkOpen = "<think>", kThinkClose = "</think>";
 
 Result<text::ConstraintSpec> read_constraint(const ConstraintOptions& options) {
   text::ConstraintSpec spec;
@@ -46,10 +43,13 @@ Result<std::unique_ptr<ConstrainedAnswer>> ConstrainedAnswer::create(const Const
   return out;
 }
 
-Status ConstrainedAnswer::begin(std::string_view prompt) {
-  const std::string after = ends_in_thinking(prompt) ? "</think>" : "";
-  if (!after_given_ && spec_.start_after != after) {
+Status ConstrainedAnswer::begin(std::string_view prompt, bool can_think) {
+  while (!prompt.empty() && (prompt.back() == '\n' || prompt.back() == ' ')) prompt.remove_suffix(1);
+  const bool thinks = prompt.ends_with(kThinkOpen), may_think = !thinks && can_think && !prompt.ends_with(kThinkClose);
+  const std::string_view after = thinks || may_think ? kThinkClose : "", open = may_think ? kThinkOpen : "";
+  if (!after_given_ && (spec_.start_after != after || spec_.start_open != open)) {
     spec_.start_after = after;
+    spec_.start_open = open;
     SLUICE_TRY(constraint_, text::Constraint::compile(spec_, vocabulary_, {}));
   }
   state_.emplace(constraint_);

@@ -16,12 +16,12 @@
 
 namespace sluice::cli {
 
-// One answer at a time. A prompt that ends inside <think> lets the model think first.
+// One answer at a time. A prompt that ends inside <think> lets the model think first; one of a template that knows </think> leaves that to the model.
 class ConstrainedAnswer {
  public:
   static Result<std::unique_ptr<ConstrainedAnswer>> create(const ConstraintOptions& options, const text::Tokenizer& tokenizer);
 
-  Status begin(std::string_view prompt);
+  Status begin(std::string_view prompt, bool can_think);
   // The tokens that must come now, whatever the model thinks; empty where it has a choice. `answer`: all tokens so far.
   std::vector<int32_t> forced(std::span<const int32_t> answer);
   // What may come next; an Error if nothing can.

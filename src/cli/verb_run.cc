@@ -64,6 +64,7 @@ class Chat {
       if (chat.name != "default") continue;
       SLUICE_TRY(text::ChatTemplate parsed, text::ChatTemplate::parse(chat.text));
       template_.emplace(std::move(parsed));
+      can_think_ = chat.text.find("</think>") != std::string::npos;
     }
     return {};
   }
@@ -149,7 +150,7 @@ class Chat {
 
   Result<std::vector<int32_t>> tokens_of(const std::string& prompt) {
     if (!template_) {
-      if (constraint_) SLUICE_TRY_VOID(constraint_->begin(prompt));
+      if (constraint_) SLUICE_TRY_VOID(constraint_->begin(prompt, false));
       SLUICE_TRY(std::vector<int32_t> ids, tokenizer_.encode(prompt, {.parse_special = false, .add_special = session_.tokens().empty()}));
       ids.insert(ids.begin(), session_.tokens().begin(), session_.tokens().end());
       return ids;
@@ -162,7 +163,7 @@ class Chat {
     const auto since_1970 = std::chrono::system_clock::now().time_since_epoch();
     render_options.now = text::DateTime::from_unix(std::chrono::duration_cast<std::chrono::seconds>(since_1970).count(), 0);
     SLUICE_TRY(const text::Rendered rendered, template_->render_parts(context, render_options));
-    if (constraint_) SLUICE_TRY_VOID(constraint_->begin(rendered.text));
+    if (constraint_) SLUICE_TRY_VOID(constraint_->begin(rendered.text, can_think_));
     std::vector<text::TextPart> parts;
     for (const text::RenderedSpan& span : rendered.spans) {
       parts.push_back({std::string_view(rendered.text).substr(span.begin, span.end - span.begin), span.origin == text::Origin::from_template});
@@ -265,6 +266,7 @@ class Chat {
   engine::Sampler sampler_;
   std::unique_ptr<ConstrainedAnswer> constraint_;
   std::optional<text::ChatTemplate> template_;
+  bool can_think_ = false;  // the template knows of thoughts
   const uint64_t fingerprint_;
   ChatTree tree_;
   std::unique_ptr<ChatStore> store_;

@@ -220,7 +220,10 @@ Refused plan_chat(const Api& api, ChatRequest& request, uint64_t body_bytes, Ans
     plan.text.format = format;
     plan.text.tools = std::move(allowed);
   }
-  if (generation.constraint && prompt.starts_thinking) generation.constraint->start_after = thinking.close;
+  if (generation.constraint && (prompt.starts_thinking || prompt.may_think)) {
+    generation.constraint->start_after = thinking.close;
+    if (prompt.may_think) generation.constraint->start_open = thinking.open;
+  }
   generation.request.show_special = api.marks_are_special() && (plan.text.format || thinking.can());
   generation.request.message_starts = std::move(prompt.message_starts);
   generation.request.system_end = prompt.system_end;

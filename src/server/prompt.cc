@@ -347,7 +347,9 @@ Refused render_chat(const Api& api, const Conversation& conversation, Prompt& ou
   const Thinking& thinking = api.thinking();
   if (thinking.can()) {
     const size_t end = rendered->text.find_last_not_of(" \t\r\n") + 1;
-    out.starts_thinking = std::string_view(rendered->text).substr(0, end).ends_with(thinking.open);
+    const std::string_view text = std::string_view(rendered->text).substr(0, end);
+    out.starts_thinking = text.ends_with(thinking.open);
+    out.may_think = !out.starts_thinking && !text.ends_with(thinking.close) && !conversation.thinking_off && !conversation.continue_last;
   }
   std::string closed;
   if (conversation.continue_last) {

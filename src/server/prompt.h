@@ -36,6 +36,7 @@ struct Prompt {
   std::vector<uint32_t> message_starts;
   uint32_t system_end = 0;
   bool starts_thinking = false;        // the prompt ends inside the model's thoughts
+  bool may_think = false;              // the model itself decides whether its answer begins with thoughts
   std::string text;                    // as rendered
 };
 

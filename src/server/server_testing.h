@@ -40,6 +40,8 @@ class FakeBackend final : public Backend {
 
   // What to write; the default repeats the prompt's last 16 bytes. Set before requests come.
   std::function<std::string(const engine::Request&, uint32_t choice)> answer;
+  // Not empty: answers the whole request instead, in this backend's thread.
+  std::function<void(engine::RequestId, engine::Request, std::shared_ptr<engine::ResponseSink>)> serve;
   std::atomic<uint32_t> token_us{0};       // time that a token takes
   std::atomic<uint32_t> submitted{0}, cancelled{0}, tokens{0};
   std::atomic<bool> refuse_all{false};

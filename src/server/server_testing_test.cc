@@ -97,6 +97,7 @@ void FakeBackend::run() {
 }
 
 void FakeBackend::run_one(Job& job) {
+  if (serve) return serve(job.id, std::move(job.request), std::move(job.sink));
   const engine::Request& r = job.request;
   engine::RequestDone done{.prompt_tokens = r.prompt.size(), .queue_us = 10, .prompt_us = 20, .completion_us = 30};
   job.sink->started({.queue_us = 10, .cached_tokens = 3});

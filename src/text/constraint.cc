@@ -59,7 +59,7 @@ Status build_body(const ConstraintSpec& spec, Grammar& grammar) {
 }  // namespace
 
 Result<Grammar> build_grammar(const ConstraintSpec& spec, Allowance& allowance) {
-  uint64_t source = spec.text.size() + spec.start_after.size();
+  uint64_t source = spec.text.size() + spec.start_after.size() + spec.start_open.size();
   for (const std::string& choice : spec.choices) source += choice.size();
   if (source > limits::kConstraintSourceBytesMax) {
     return Error{"the constraint has " + std::to_string(source) + " bytes, more than " + std::to_string(limits::kConstraintSourceBytesMax)};
@@ -67,7 +67,7 @@ Result<Grammar> build_grammar(const ConstraintSpec& spec, Allowance& allowance) 
   Grammar grammar = grammar_with_builtins(allowance);
   SLUICE_TRY_VOID(build_body(spec, grammar));
   if (!spec.start_after.empty()) {
-    SLUICE_TRY_VOID(start_after(spec.start_after, grammar));
+    SLUICE_TRY_VOID(start_after(spec.start_after, spec.start_open, grammar));
   }
   SLUICE_TRY_VOID(grammar.status());
   return grammar;
@@ -239,7 +239,7 @@ std::string ConstraintState::jump_ahead() {
 std::vector<uint32_t> ConstraintState::jump_ahead_tokens(const Encode& encode, std::span<const uint32_t> recent) {
   std::string forced;
   const bool must_end = force(forced);
-  if (forced.empty()) return {};
+  if (forced.empty() || (forced.size() == 1 && !must_end)) return {};  // the one token that touches the end is the model's to choose
   const ConstraintVocabulary& vocabulary = *constraint_->vocabulary_;
   std::string text;
   for (const uint32_t token : recent) {

@@ -37,6 +37,9 @@ struct ConstraintSpec {
   // Not empty: anything goes until this text (or the special token of that name) has been read, e.g. "</think>"; then the constraint
   // begins, after white space.
   std::string start_after;
+  // With start_after, not empty: only an output that begins with this text (or special token), e.g. "<think>", may go on freely until
+  // start_after; any other is constrained from its beginning.
+  std::string start_open;
 
   bool operator==(const ConstraintSpec&) const = default;
 };

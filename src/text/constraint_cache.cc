@@ -14,6 +14,7 @@ std::string cache_key(const ConstraintSpec& spec) {
   const auto add = [&](const std::string& part) { key += '/' + std::to_string(part.size()) + ':' + part; };
   add(spec.text);
   add(spec.start_after);
+  add(spec.start_open);
   for (const std::string& choice : spec.choices) add(choice);
   return key;
 }

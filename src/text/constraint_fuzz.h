@@ -24,6 +24,10 @@ inline int fuzz_constraint(ConstraintKind kind, const uint8_t* data, size_t size
   ConstraintSpec spec;
   spec.kind = kind;
   spec.text.assign(reinterpret_cast<const char*>(data), size);
+  if (size % 4 == 3) {  // the same behind thoughts that are left to the model
+    spec.start_open = "<think>";
+    spec.start_after = "</think>";
+  }
   const auto constraint = Constraint::compile(spec, vocabulary, {200'000, 8 << 20});
   if (!constraint.ok()) {
     SLUICE_CHECK(!constraint.error().message.empty());

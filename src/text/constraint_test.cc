@@ -192,6 +192,20 @@ TEST(Constraint, SpecialTokensAreNotText) {
   EXPECT_TRUE(spelled.accept_text("<|call|>"));
 }
 
+// Byte-level vocabularies have a token for every byte, also for the two that mark special tokens here: they must not be a second way to write one.
+TEST(Constraint, SpecialTokensCannotBeSpeltWithTheirMarks) {
+  ConstraintSpec spec = choice({"yes"});
+  spec.start_after = "<|call|>";
+  const auto constraint = compiled(spec);
+  ConstraintState state(constraint);
+  std::vector<MaskWord> mask(small()->mask_words());
+  ASSERT_TRUE(state.fill_mask(mask));
+  for (const uint32_t byte : {0xFEu, 0xFFu}) {
+    EXPECT_FALSE(bit(mask, byte));
+    EXPECT_FALSE(state.accept(byte));
+  }
+}
+
 TEST(Constraint, BeginsLazilyBehindTheEndOfThinking) {
   ConstraintSpec spec = choice({"yes", "no"});
   spec.start_after = "</think>";
@@ -209,6 +223,27 @@ TEST(Constraint, BeginsLazilyBehindTheEndOfThinking) {
   ASSERT_TRUE(by_token.accept_text("hm"));
   ASSERT_TRUE(by_token.accept(static_cast<uint32_t>(small()->size() - 1)));
   ASSERT_TRUE(by_token.accept_text("no"));
+  EXPECT_TRUE(by_token.must_end());
+}
+
+// Whether a model thinks first may be its own choice: then it obeys from the beginning or behind its thoughts, and in no other way.
+TEST(Constraint, ThinkingFirstMayBeLeftToTheModel) {
+  ConstraintSpec spec = choice({"yes", "no", "<the end>"});
+  spec.start_after = "</think>";
+  spec.start_open = "<think>";
+  const auto c = compiled(spec);
+  for (const char* good : {"yes", "<the end>", "<think></think>no", "<think>\nyes or no?\n</think>\n\nyes"}) EXPECT_TRUE(accepts(c, good)) << good;
+  for (const char* bad : {"maybe", "hm</think>yes", "<think>yes", "<think></think>hm", "<think></think>no</think>no", "yes</think>no", "<thinkyes"}) {
+    EXPECT_FALSE(accepts(c, bad)) << bad;
+  }
+  ConstraintState state(c);
+  expect_exact_mask(state, *small(), "");
+  ASSERT_TRUE(state.accept_text("<th"));
+  expect_exact_mask(state, *small(), "<th");
+  spec.start_open = "<|call|>";
+  ConstraintState by_token(compiled(spec));
+  ASSERT_TRUE(by_token.accept(static_cast<uint32_t>(small()->size() - 1)));
+  ASSERT_TRUE(by_token.accept_text("so</think>no"));
   EXPECT_TRUE(by_token.must_end());
 }
 

@@ -54,7 +54,9 @@ Result<std::shared_ptr<const ConstraintVocabulary>> ConstraintVocabulary::create
   std::vector<std::pair<std::string_view, uint32_t>> plain, hard;
   for (uint32_t token = 0; token < out->size(); ++token) {
     std::string& bytes = out->token_bytes_[token];
-    if (bytes.size() > limits::kConstraintTokenBytesMax) bytes.clear();
+    // The two bytes that no UTF-8 has mark special tokens: a token that holds one could spell a special token's name from without.
+    const bool marked = bytes.find(kSpecialOpen) != std::string::npos || bytes.find(kSpecialClose) != std::string::npos;
+    if (marked || bytes.size() > limits::kConstraintTokenBytesMax) bytes.clear();
     if (bytes.empty() || out->is_end(token)) continue;
     if (token < special.size() && special[token]) bytes = kSpecialOpen + bytes + kSpecialClose;
     const int chars = plain_characters(bytes);

@@ -49,8 +49,8 @@ class StateMaskTable {
 class ConstraintVocabulary {
  public:
   // token_bytes[i]: the bytes that token i stands for; special[i] (may be empty: none is): token i is a control token, its bytes are its
-  // name; end_tokens: ids that end the output. Tokens without bytes, and those longer than limits::kConstraintTokenBytesMax, are never
-  // allowed.
+  // name; end_tokens: ids that end the output. Tokens without bytes, those longer than limits::kConstraintTokenBytesMax, and those
+  // with a byte that no UTF-8 has (0xFE, 0xFF), are never allowed.
   static Result<std::shared_ptr<const ConstraintVocabulary>> create(std::span<const std::string> token_bytes,
                                                                     std::span<const uint32_t> end_tokens, std::span<const uint8_t> special);
   // A tokenizer's; `logits` of the model may be more than the tokenizer has tokens: those are never allowed.

@@ -114,11 +114,20 @@ std::vector<std::string> thinking_tokens() {
           "<|END_TEXT|>", "<seed:think>", "</seed:think>", "<seed:cot_budget_reflect>", "</seed:cot_budget_reflect>"};
 }
 
-Status start_after(const std::string& trigger, Grammar& grammar) {
+Status start_after(const std::string& trigger, const std::string& open, Grammar& grammar) {
   const RuleId rule = grammar.add_rule();
+  StateId free_begin = kRuleStart;
+  if (!open.empty()) {
+    free_begin = grammar.add_state(rule);
+    grammar.empty(rule, grammar.literal(rule, kRuleStart, open), free_begin);
+    const StateId special = grammar.add_state(rule);
+    grammar.bytes(rule, kRuleStart, special, static_cast<uint8_t>(kSpecialOpen), static_cast<uint8_t>(kSpecialOpen));
+    add_tokens(grammar, rule, special, free_begin, {open});
+    grammar.call(rule, kRuleStart, kRuleEnd, grammar.root);
+  }
   std::vector<std::string> thinking = thinking_tokens();
   std::erase(thinking, trigger);
-  SLUICE_TRY(const FreeText free, add_free_text(grammar, rule, kRuleStart, {trigger}, thinking));
+  SLUICE_TRY(const FreeText free, add_free_text(grammar, rule, free_begin, {trigger}, thinking));
   StateId at = free.after[0];
   const StateId begin = grammar.add_state(rule);
   for (uint32_t i = 0; i < kBlanksMax; ++i) {

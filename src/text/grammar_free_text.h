@@ -22,7 +22,8 @@ Result<FreeText> add_free_text(Grammar& grammar, RuleId rule, StateId from, cons
 // Special tokens between which models think, and the like: text before calls and before a lazy start may hold them.
 std::vector<std::string> thinking_tokens();
 
-// Makes the grammar begin only behind free text that ends with the trigger, and at most eight blanks or line breaks.
-Status start_after(const std::string& trigger, Grammar& grammar);
+// Makes the grammar begin only behind free text that ends with the trigger, and at most eight blanks or line breaks. `open` not empty: the free text begins
+// with it, or is not there at all.
+Status start_after(const std::string& trigger, const std::string& open, Grammar& grammar);
 
 }  // namespace sluice::text
