@@ -30,16 +30,46 @@ Status write_text(const fs::path& path, const std::string& text) {
   return file.commit();
 }
 
+Error not_saved(const fs::path& path) { return Error{fmt::format("{}: not a saved conversation, or damaged", path.string())}; }
+
+std::optional<std::string> text_in(const ordered_json& json, const char* key) {
+  if (!json.is_object()) return std::nullopt;
+  const auto found = json.find(key);
+  if (found == json.end() || !found->is_string()) return std::nullopt;
+  return found->get<std::string>();
+}
+
 // The object that write_text() wrote, its checksum compared.
 Result<ordered_json> read_checked(const fs::path& path) {
   SLUICE_TRY(const std::string text, platform::read_whole_file(path, kFileBytesMax));
   ordered_json json = ordered_json::parse(text, nullptr, false);
-  const Error damaged{fmt::format("{}: not a saved conversation, or damaged", path.string())};
-  if (!json.is_object() || !json.contains("checksum") || !json["checksum"].is_string()) return damaged;
-  const std::string checksum = json["checksum"];
+  const std::optional<std::string> checksum = text_in(json, "checksum");
+  if (!checksum) return not_saved(path);
   json.erase("checksum");
-  if (json.value("format", "") != kFormat || checksum_text(dump(json)) != checksum) return damaged;
+  if (text_in(json, "format") != kFormat || checksum_text(dump(json)) != *checksum) return not_saved(path);
   return json;
+}
+
+// Whoever can compute a checksum may have written anything below it.
+Status take_messages(const ordered_json& list, const fs::path& path, const std::function<void(std::string role, std::string text)>& take) {
+  if (!list.is_array()) return not_saved(path);
+  for (const ordered_json& message : list) {
+    std::optional<std::string> role = text_in(message, "role"), text = text_in(message, "content");
+    if (!role || !text) return not_saved(path);
+    take(std::move(*role), std::move(*text));
+  }
+  return {};
+}
+
+Result<std::vector<int32_t>> tokens_in(const ordered_json& json, size_t vocabulary, const fs::path& path) {
+  const auto list = json.find("tokens");
+  if (list == json.end() || !list->is_array()) return not_saved(path);
+  std::vector<int32_t> out;
+  for (const ordered_json& token : *list) {
+    if (!token.is_number_unsigned() || token.get<uint64_t>() >= vocabulary) return not_saved(path);
+    out.push_back(static_cast<int32_t>(token.get<uint64_t>()));
+  }
+  return out;
 }
 
 }  // namespace
@@ -148,15 +178,15 @@ Status Conversation::Impl::save(const std::string& file) const {
 Expected<Conversation> Model::restore(const std::string& file) const {
   const auto restored = [&]() -> Result<Conversation> {
     SLUICE_TRY(const ordered_json json, read_checked(file));
-    if (json.value("model", "") != fmt::format("{:016x}", impl_->loaded.fingerprint)) return Error{fmt::format("{}: saved by another model", file)};
+    if (text_in(json, "model") != fmt::format("{:016x}", impl_->loaded.fingerprint)) return Error{fmt::format("{}: saved by another model", file)};
     Conversation out = conversation();
     Conversation::Impl& impl = *out.impl_;
-    if (json.contains("messages")) {
+    if (const auto list = json.find("messages"); list != json.end()) {
       SLUICE_TRY_VOID(impl.becomes(Conversation::Impl::Kind::kMessages));
-      for (const ordered_json& message : json["messages"]) impl.messages.push_back({message.value("role", ""), message.value("content", "")});
+      SLUICE_TRY_VOID(take_messages(*list, file, [&](std::string role, std::string text) { impl.messages.push_back({std::move(role), std::move(text)}); }));
     } else {
-      impl.kind = Conversation::Impl::Kind::kText;
-      impl.tokens = json["tokens"].get<std::vector<int32_t>>();
+      SLUICE_TRY_VOID(impl.becomes(Conversation::Impl::Kind::kText));
+      SLUICE_TRY(impl.tokens, tokens_in(json, impl_->tokenizer().vocabulary_size(), file));
     }
     const fs::path state = file + ".state";
     std::error_code none;

@@ -4,10 +4,14 @@
 #include <sluice/sluice.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
+
+#include "program/package.h"
 
 namespace sluice {
 namespace {
@@ -190,6 +194,33 @@ TEST_F(Library, ADamagedFileIsAnErrorAndChangesNothing) {
   }
   EXPECT_TRUE(other.restore(file("talk")).ok());
   EXPECT_FALSE(other.restore(file("nothing")).ok());
+}
+
+// The checksum is no secret: what stands below a good one may still be anything.
+TEST_F(Library, ACraftedFileIsAnErrorToo) {
+  const Model model = open();
+  Conversation talk = begun(model);
+  ASSERT_TRUE(talk.save(file("talk")).ok());
+  nlohmann::ordered_json good;
+  std::ifstream(file("talk")) >> good;
+  good.erase("checksum");
+  const auto restores = [&](const nlohmann::ordered_json& json) {
+    nlohmann::ordered_json signed_json = json;
+    const std::string text = json.dump();
+    char checksum[17];
+    std::snprintf(checksum, sizeof checksum, "%016llx", static_cast<unsigned long long>(program::checksum_of(std::as_bytes(std::span(text)))));
+    signed_json["checksum"] = checksum;
+    std::ofstream(file("crafted")) << signed_json.dump();
+    return model.restore(file("crafted")).ok();
+  };
+  EXPECT_TRUE(restores(good));
+  for (const char* patch : {R"({"tokens": "x"})", R"({"tokens": [1, -1]})", R"({"tokens": [1e9]})", R"({"tokens": [4000000000]})", R"({"tokens": [[1]]})",
+                            R"({"tokens": null})", R"({"format": 1})", R"({"model": ["x"]})", R"({"model": "0"})", R"({"messages": 3})",
+                            R"({"messages": [3]})", R"({"messages": [{"role": 1, "content": "x"}]})", R"({"messages": [{"role": "user"}]})"}) {
+    nlohmann::ordered_json bad = good;
+    bad.merge_patch(nlohmann::ordered_json::parse(patch));
+    EXPECT_FALSE(restores(bad)) << patch;
+  }
 }
 
 TEST_F(Library, MessagesGoThroughTheModelsTemplate) {
