@@ -10,10 +10,12 @@
 #include "cli/output.h"
 #include "engine/engine.h"
 #include "program/package.h"
+#include "server/batch_runner.h"
 #include "server/engine_backend.h"
 #include "server/http.h"
 #include "server/response_head.h"
 #include "server/routes.h"
+#include "server/state_routes.h"
 #include "server/status_route.h"
 
 namespace sluice::cli {
@@ -175,10 +177,15 @@ int serve(const ServeOptions& given) {
   facts.max_tokens_default = options.max_tokens;
   const Result<std::unique_ptr<server::Api>> api = server::Api::create(backend, desk.gate(), *model->tokenizer, std::move(facts));
   if (!api.ok()) return fail(api.error());
+  Result<std::unique_ptr<server::Kept>> kept =
+      server::Kept::open({.folder = options.state_folder, .say = [&desk](const std::string& sentence) {
+        desk.log().say(server::LogLevel::kWarning, "kept", sentence);
+      }});
+  if (!kept.ok()) return fail(Error{"--state-dir: " + kept.error().message});
   server::Router router;
   std::unique_ptr<server::HttpServer> http;
   std::atomic<server::HttpServer*> running{nullptr};
-  server::add_routes(router, **api, [&running] {
+  server::add_routes(router, **api, kept->get(), [&running] {
     const server::HttpServer* now = running.load();
     return now && now->draining();
   });
@@ -186,6 +193,7 @@ int serve(const ServeOptions& given) {
   const uint64_t total = shares.total();
   desk.set_context(model->context, options.model.users);
   const auto statistics = [&backend] { return backend.statistics(); };
+  router.add(server::state_routes(**api, **kept, model->fingerprint));
   router.add(server::status_route(shares, static_cast<uint32_t>(options.model.users), statistics));
   desk.add_routes(router, statistics, total);
   Result<std::unique_ptr<server::HttpServer>> started = server::HttpServer::start(http_wanted, router, desk.gate(), &desk.observer());
@@ -197,8 +205,11 @@ int serve(const ServeOptions& given) {
              options.model.users, bytes_text(total), bytes_text(model->plan.weights), bytes_text(engine_bytes), bytes_text(*store),
              bytes_text(model->plan.activations));
   std::fflush(stdout);
+  server::BatchRunner batches(**api, **kept, router, [&desk](uint32_t, uint32_t key) { return desk.gate().identity_of(key); });
+  batches.start();
   serve_signals(*http, **engine, signals, [&] { desk.reload(*http, http_wanted.tls); });
   running.store(nullptr);
+  batches.stop();       // it submits, too
   http.reset();         // the workers first: they submit
   (*engine).reset();    // then what they submitted: its sinks look at the routes' tables
   return 0;

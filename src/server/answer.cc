@@ -67,6 +67,7 @@ ApiError refusal_error(const engine::Submitted& submitted, const engine::EngineS
 void Answer::run(const Api& api, const std::shared_ptr<Exchange>& exchange, engine::Request request, AnswerPlan plan, std::unique_ptr<AnswerWriter> writer) {
   exchange->note(api.facts().id, {});
   const Identity& identity = exchange->identity();
+  plan.price.batch = plan.price.batch || exchange->request().peer == kBatchPeer;
   Admission admission = api.gate().admit(identity, plan.price);
   const ErrorShape shape = plan.errors;
   if (admission.refusal.refused()) {
@@ -210,6 +211,7 @@ Answer::State Answer::pull(Exchange& exchange, std::string& out, size_t room) {
         begun_ = begun_ || streams_;
         ChoiceText& choice = choices_[record.choice];
         reasoning_tokens_ += choice.thinking() ? 1 : 0;
+        writer_->token_id(record.choice, record.logprob.id);
         if (logprobs_) writer_->token(record.choice, record.logprob, top);
         choice.feed(text, pieces_);
         take_pieces(record.choice, out);

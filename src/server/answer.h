@@ -28,6 +28,9 @@ struct ChoiceEnd {
   uint32_t calls = 0;                  // tool calls that it made
 };
 
+// The peer of a request that is a line of a batch: no request quota, lowest priority.
+inline constexpr std::string_view kBatchPeer = "batch";
+
 struct AnswerTotals {
   Usage usage;
   uint64_t drafted_tokens = 0, accepted_tokens = 0;
@@ -42,6 +45,8 @@ class AnswerWriter {
   // The head of a stream's answer (its status, content type and first bytes).
   virtual HttpResponse head() { return {.status = 200, .content_type = "text/event-stream", .headers = {}, .body = {}}; }
   virtual void started(uint64_t /*cached_tokens*/, std::string& /*out*/) {}
+  // Every token that has text.
+  virtual void token_id(uint32_t /*choice*/, int32_t /*id*/) {}
   // A token's logprobs, when asked for; comes before the pieces that it completed.
   virtual void token(uint32_t /*choice*/, const engine::TokenLogprob&, std::span<const engine::TokenLogprob> /*top*/) {}
   virtual void prompt_token(uint32_t /*position*/, const engine::TokenLogprob&, std::span<const engine::TokenLogprob> /*top*/) {}

@@ -312,7 +312,7 @@ void run(uint64_t requests, const Faults& faults, Counts& counts, engine::StoreS
   const auto api = Api::create(backend, gate, tokenizer, {.id = "copier"});
   ASSERT_TRUE(api.ok());
   Router router;
-  add_routes(router, **api, [] { return false; });
+  add_routes(router, **api, nullptr, [] { return false; });
   HttpOptions options;
   options.listen = {{.host = "127.0.0.1", .port = 0}};
   auto http = HttpServer::start(options, router, gate, nullptr);

@@ -70,6 +70,18 @@ Refused read_allowed(const Json& list, const std::string& path, ChatRequest& out
   return {};
 }
 
+void read_reasoning(FieldReader& fields, const Api& api, ChatRequest& out) {
+  size_t format = 0;
+  bool include = true;
+  const bool has_format = fields.word("reasoning_format", {"parsed", "raw", "hidden"}, format);
+  const bool has_include = fields.boolean("include_reasoning", include);
+  if (has_format && has_include) fields.refuse("include_reasoning", "include_reasoning and reasoning_format cannot both be given");
+  out.reasoning = !include ? Reasoning::kHidden : static_cast<Reasoning>(format);
+  read_effort(fields, "reasoning_effort", api, out);
+}
+
+}  // namespace
+
 Refused read_tool_choice(FieldReader& fields, ChatRequest& out) {
   fields.boolean("parallel_tool_calls", out.tools_parallel);
   if (const Json* allowed = fields.any("allowed_tools")) SLUICE_REFUSE(read_allowed(*allowed, "allowed_tools", out));
@@ -102,14 +114,9 @@ Refused read_tool_choice(FieldReader& fields, ChatRequest& out) {
   return {};
 }
 
-void read_reasoning(FieldReader& fields, const Api& api, ChatRequest& out) {
-  size_t format = 0, effort = 0;
-  bool include = true;
-  const bool has_format = fields.word("reasoning_format", {"parsed", "raw", "hidden"}, format);
-  const bool has_include = fields.boolean("include_reasoning", include);
-  if (has_format && has_include) fields.refuse("include_reasoning", "include_reasoning and reasoning_format cannot both be given");
-  out.reasoning = !include ? Reasoning::kHidden : static_cast<Reasoning>(format);
-  if (!fields.word("reasoning_effort", {"none", "default", "minimal", "low", "medium", "high"}, effort)) return;
+void read_effort(FieldReader& fields, std::string_view name, const Api& api, ChatRequest& out) {
+  size_t effort = 0;
+  if (!fields.word(name, {"none", "default", "minimal", "low", "medium", "high"}, effort)) return;
   constexpr std::string_view kEfforts[] = {"none", "default", "minimal", "low", "medium", "high"};
   const bool in_template = api.template_text().find("reasoning_effort") != std::string::npos;
   if (effort == 0) {
@@ -117,11 +124,9 @@ void read_reasoning(FieldReader& fields, const Api& api, ChatRequest& out) {
   } else if (in_template && effort != 1) {
     out.conversation.kwargs["reasoning_effort"] = kEfforts[effort];
   } else if (effort >= 2 && !api.thinking().can()) {
-    fields.refuse("reasoning_effort", fmt::format("reasoning_effort is '{}': this model does not reason", kEfforts[effort]), "unsupported_parameter");
+    fields.refuse(name, fmt::format("{} is '{}': this model does not reason", fields.path_of(name), kEfforts[effort]), "unsupported_parameter");
   }
 }
-
-}  // namespace
 
 void read_model(FieldReader& fields, const Api& api, std::string& out) {
   out = api.facts().id;
@@ -176,6 +181,7 @@ Refused read_chat(const Api& api, const Json& body, ChatRequest& out) {
   out.conversation.continue_last = has_continue ? continues : has_prompt ? false : continues;
   out.conversation.add_generation_prompt = generation_prompt;
   fields.boolean("debug", out.debug);
+  fields.text("conversation", 64, out.conversation_name);
   // Without effect here; docs/server.md says so.
   fields.ignore({"user", "metadata", "store", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "disable_tool_validation"});
   return fields.finish();
@@ -225,6 +231,7 @@ Refused plan_chat(const Api& api, ChatRequest& request, uint64_t body_bytes, Ans
     if (prompt.may_think) generation.constraint->start_open = thinking.open;
   }
   generation.request.show_special = api.marks_are_special() && (plan.text.format || thinking.can());
+  request.seam = std::move(prompt.seam);
   generation.request.message_starts = std::move(prompt.message_starts);
   generation.request.system_end = prompt.system_end;
   SLUICE_REFUSE(complete(api, std::move(prompt.tokens), body_bytes, "messages", generation));

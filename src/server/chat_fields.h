@@ -24,6 +24,8 @@ struct ChatRequest {
   Reasoning reasoning = Reasoning::kParsed;
   bool wants_logprobs = false;
   bool debug = false;                  // token ids in x_groq.debug
+  std::string conversation_name;       // whose messages come before these; empty: nobody's
+  Seam seam;                           // where the prompt ended, by plan_chat()
   // tool_choice and allowed_tools
   bool tools_off = false, tools_required = false, tools_parallel = true;
   std::vector<std::string> tools_allowed;  // empty: all
@@ -33,6 +35,10 @@ Refused read_chat(const Api& api, const Json& body, ChatRequest& out);
 // Tools, reasoning and constraint together: what the engine is to do, and how its text is taken apart.
 Refused plan_chat(const Api& api, ChatRequest& request, uint64_t body_bytes, AnswerPlan& plan);
 
+// tool_choice, allowed_tools, parallel_tool_calls; after the tools.
+Refused read_tool_choice(FieldReader& fields, ChatRequest& out);
+// none, default, minimal, low, medium, high
+void read_effort(FieldReader& fields, std::string_view name, const Api& api, ChatRequest& out);
 void read_stream_options(FieldReader& fields, StreamOptions& out);
 // "model": must be one that is here; missing: the one that is.
 void read_model(FieldReader& fields, const Api& api, std::string& out);

@@ -7,11 +7,6 @@
 namespace sluice::server {
 namespace {
 
-std::string call_id(const ChatFacts& facts, std::string_view tool, uint32_t choice, uint32_t call) {
-  const uint64_t random = std::hash<std::string>{}(facts.id) + choice * 0x9E3779B97F4A7C15ull;
-  return facts.format ? text::tool_call_id(*facts.format, tool, call, random) : fmt::format("call_{:016x}{}", random, call);
-}
-
 void append_groq(std::string& out, const ChatFacts& facts, const AnswerTotals* totals) {
   out += ",\"x_groq\":{\"id\":";
   append_json_string(out, facts.request_id);
@@ -272,6 +267,11 @@ class ChatWholeWriter final : public AnswerWriter {
 };
 
 }  // namespace
+
+std::string call_id(const ChatFacts& facts, std::string_view tool, uint32_t choice, uint32_t call) {
+  const uint64_t random = std::hash<std::string>{}(facts.id) + choice * 0x9E3779B97F4A7C15ull;
+  return facts.format ? text::tool_call_id(*facts.format, tool, call, random) : fmt::format("call_{:016x}{}", random, call);
+}
 
 std::unique_ptr<AnswerWriter> make_chat_writer(const Api& api, ChatFacts facts) {
   if (facts.stream.stream) return std::make_unique<ChatStreamWriter>(api, std::move(facts));

@@ -24,6 +24,7 @@ struct ChatFacts {
   const text::ToolFormat* format = nullptr;
 };
 
+std::string call_id(const ChatFacts& facts, std::string_view tool, uint32_t choice, uint32_t call);
 std::unique_ptr<AnswerWriter> make_chat_writer(const Api& api, ChatFacts facts);
 
 }  // namespace sluice::server

@@ -210,7 +210,7 @@ Refused embed(const Api& api, const std::shared_ptr<Exchange>& exchange) {
   fields.ignore({"user"});
   SLUICE_REFUSE(fields.finish());
   exchange->note(api.facts().id, {});
-  Price price{.bytes = body.size()};
+  Price price{.bytes = body.size(), .batch = exchange->request().peer == kBatchPeer};
   for (const auto& tokens : inputs) price.prompt_tokens += tokens.size();
   Admission admission = api.gate().admit(exchange->identity(), price);
   if (admission.refusal.refused()) return to_api_error(admission.refusal);

@@ -230,6 +230,25 @@ Authenticated KeyGate::authenticate(const Credentials& credentials, bool admin_r
   return out;
 }
 
+std::optional<Identity> KeyGate::identity_of(uint32_t key) {
+  const std::lock_guard lock(lock_);
+  Identity out;
+  out.tenant = out.key = key;
+  if (key == 0) {
+    if (table_->closed()) return std::nullopt;
+    out.key_id = "open";
+    out.name = "anyone";
+    out.limits = anyone_;
+    return out;
+  }
+  const auto state = states_.find(key);  // valid ones only
+  if (state == states_.end()) return std::nullopt;
+  out.key_id = state->second->key.id;
+  out.name = state->second->key.name;
+  out.limits = state->second;
+  return out;
+}
+
 std::shared_ptr<KeyGate::KeyState> KeyGate::state_of(const Identity& identity) {
   std::shared_ptr<const KeyState> state = std::static_pointer_cast<const KeyState>(identity.limits);
   return state ? std::const_pointer_cast<KeyState>(state) : anyone_;

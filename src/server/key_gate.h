@@ -63,6 +63,8 @@ class KeyGate final : public Gate {
 
   bool closed() const override;
   Authenticated authenticate(const Credentials& credentials, bool admin_route) override;
+  // Who a key is now, for work that goes on without a request; nobody once it is revoked. key 0: anyone, while no keys exist.
+  std::optional<Identity> identity_of(uint32_t key);
   Admission admit(const Identity& identity, const Price& price) override;
   void finished(const Identity& identity, uint64_t ticket, const Usage& usage) override;
   std::vector<Header> headers(const Identity& identity) override;

@@ -8,29 +8,47 @@
 #include "server/embedding_routes.h"
 #include "server/openai_json.h"
 #include "server/openai_schemas.h"
+#include "server/paging.h"
+#include "server/turn_keeper.h"
 #include "text/utf8.h"
 
 namespace sluice::server {
 namespace {
 
-void respond_json(const std::shared_ptr<Exchange>& exchange, const Json& json) {
-  HttpResponse response;
-  response.body = json.dump(-1, ' ', false, Json::error_handler_t::replace);
-  exchange->respond(std::move(response));
+// The turns of the named conversation before this one; `turn` is what this one will be.
+Refused begin_turn(Kept* kept, const Exchange& exchange, ChatRequest& request, Turn& turn) {
+  if (request.conversation_name.empty()) return {};
+  if (!kept) return bad_request("conversation", "this server keeps no conversations", "unsupported_parameter");
+  if (request.generation.request.choices != 1) return bad_request("n", "a conversation goes on with one choice: n must be 1");
+  if (request.conversation.continue_last) return bad_request("messages", "a conversation's answer cannot be begun for the model: end with another message");
+  SLUICE_REFUSE(check_name(request.conversation_name, "conversation"));
+  turn.id = answer_id("turn_", exchange);
+  turn.tenant = exchange.identity().tenant;
+  turn.messages = request.conversation.messages;
+  SLUICE_REFUSE(find_head(*kept, turn.tenant, request.conversation_name, turn.parent));
+  return load_turns(*kept, turn.tenant, turn.parent, "conversation", request.conversation);
 }
 
-Refused chat(const Api& api, const std::shared_ptr<Exchange>& exchange) {
+Refused chat(const Api& api, Kept* kept, const std::shared_ptr<Exchange>& exchange) {
   const std::string body = exchange->take_body();
   Json json;
   SLUICE_REFUSE(parse_request_object(body, json));
   ChatRequest request;
   SLUICE_REFUSE(read_chat(api, json, request));
+  Turn turn;
+  SLUICE_REFUSE(begin_turn(kept, std::as_const(*exchange), request, turn));
   AnswerPlan plan;
   SLUICE_REFUSE(plan_chat(api, request, body.size(), plan));
   ChatFacts facts{.id = answer_id("chatcmpl-", *exchange), .request_id = exchange->id(), .model = request.model,
                   .tier = std::string(tier_name(request.generation.request.tier)), .created = api.now_unix(), .seed = request.generation.request.sampler.seed,
                   .choices = request.generation.request.choices, .stream = request.stream, .reasoning = request.reasoning, .format = plan.text.format};
+  const ChatFacts known = facts;
   auto writer = make_chat_writer(api, std::move(facts));
+  if (!turn.id.empty()) {
+    turn.seam = std::move(request.seam);
+    const auto id_of = [known](std::string_view tool, uint32_t call) { return call_id(known, tool, 0, call); };
+    writer = keep_turn(std::move(writer), *kept, {.turn = std::move(turn), .conversation = request.conversation_name, .call_id = id_of, .body = {}});
+  }
   Answer::run(api, exchange, std::move(request.generation.request), std::move(plan), std::move(writer));
   return {};
 }
@@ -55,6 +73,7 @@ Refused get_model(const Api& api, const std::shared_ptr<Exchange>& exchange) {
 Refused read_conversation(const Api& api, const Json& json, Prompt& prompt) {
   ChatRequest request;
   SLUICE_REFUSE(read_chat(api, json, request));
+  if (!request.conversation_name.empty()) return bad_request("conversation", "conversation is for chat only", "unsupported_parameter");
   return render_chat(api, request.conversation, prompt);
 }
 
@@ -122,6 +141,12 @@ Handler handler(const Api& api, Action action) {
   };
 }
 
+Handler chat_handler(const Api& api, Kept* kept) {
+  return [&api, kept](const std::shared_ptr<Exchange>& exchange) {
+    if (const Refused refused = chat(api, kept, exchange)) refuse(exchange, ErrorShape::kOpenAi, *refused);
+  };
+}
+
 }  // namespace
 
 void refuse(const std::shared_ptr<Exchange>& exchange, ErrorShape shape, const ApiError& error) {
@@ -129,7 +154,7 @@ void refuse(const std::shared_ptr<Exchange>& exchange, ErrorShape shape, const A
   exchange->respond(error_response(shape, error, exchange->id()));
 }
 
-std::vector<Route> openai_routes(const Api& api) {
+std::vector<Route> openai_routes(const Api& api, Kept* kept) {
   std::vector<Route> out;
   const auto add = [&](std::string_view method, std::string_view plain, std::string_view groq, Handler action, Route rest) {
     for (const std::string_view pattern : {plain, groq}) {
@@ -140,7 +165,7 @@ std::vector<Route> openai_routes(const Api& api) {
       out.push_back(std::move(route));
     }
   };
-  add("POST", "/v1/chat/completions", "/openai/v1/chat/completions", handler(api, chat),
+  add("POST", "/v1/chat/completions", "/openai/v1/chat/completions", chat_handler(api, kept),
       {.summary = "An answer to a conversation, whole or as a stream of events", .request_schema = kChatSchema});
   add("POST", "/v1/completions", "/openai/v1/completions", completion_handler(api),
       {.summary = "Goes on with a text", .request_schema = kCompletionSchema});

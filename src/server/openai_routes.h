@@ -4,12 +4,14 @@
 #include <vector>
 
 #include "server/api.h"
+#include "server/kept.h"
 #include "server/router.h"
 
 namespace sluice::server {
 
-// `api` outlives the routes.
-std::vector<Route> openai_routes(const Api& api);  // chat/completions, completions, embeddings, models
+// Both outlive the routes.
+// chat/completions, completions, embeddings, models. `kept` may be null: no conversations by name.
+std::vector<Route> openai_routes(const Api& api, Kept* kept);
 std::vector<Route> tool_routes(const Api& api);    // tokenize, detokenize, apply-template
 // /health and /ready, open to probes; `draining` is asked each time.
 std::vector<Route> health_routes(const Api& api, std::function<bool()> draining);

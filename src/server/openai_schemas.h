@@ -22,7 +22,8 @@ inline constexpr std::string_view kChatSchema = R"({"type":"object","required":[
 "parallel_tool_calls":{"type":"boolean"},"allowed_tools":{"type":"array"},
 "response_format":{"type":"object","required":["type"]},"structured_outputs":{"type":"object"},"grammar":{"type":"string"},
 "reasoning_effort":{"enum":["none","default","minimal","low","medium","high"]},"reasoning_format":{"enum":["parsed","raw","hidden"]},
-"include_reasoning":{"type":"boolean"},"documents":{"type":"array","maxItems":256},"chat_template_kwargs":{"type":"object"},
+"include_reasoning":{"type":"boolean"},"conversation":{"type":"string","maxLength":64},
+"documents":{"type":"array","maxItems":256},"chat_template_kwargs":{"type":"object"},
 "service_tier":{"enum":["auto","on_demand","flex","performance","default","priority"]},"user":{"type":"string"},"metadata":{"type":"object"}},
 "additionalProperties":false})";
 

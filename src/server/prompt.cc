@@ -322,6 +322,54 @@ void find_messages(const Api& api, const Json& messages, const std::vector<text:
   }
 }
 
+// [from, to) of the parts' bytes.
+std::vector<text::TextPart> cut_parts(std::span<const text::TextPart> parts, size_t from, size_t to) {
+  std::vector<text::TextPart> out;
+  size_t at = 0;
+  for (const text::TextPart& part : parts) {
+    const size_t begin = std::max(from, at), end = std::min(to, at + part.text.size());
+    if (begin < end) out.push_back({part.text.substr(begin - at, end - begin), part.parse_special});
+    at += part.text.size();
+  }
+  return out;
+}
+
+std::string bytes_of(const Api& api, std::span<const int32_t> tokens) {
+  std::string out;
+  for (const int32_t id : tokens) out += api.tokenizer().token_bytes(id);
+  return out;
+}
+
+// As the turns before were: each up to its end, then the answer's own tokens. A text has many spellings in tokens, and only the one that was computed is
+// found again. Where the text is another one now (a template that drops thoughts), or would not come out the same, it is spelt anew from there.
+Result<std::vector<int32_t>> encode_turns(const Api& api, std::span<const text::TextPart> parts, const std::string& text, std::span<const Seam> seams) {
+  std::vector<int32_t> out;
+  size_t at = 0, hashed = 0;
+  uint64_t hash = kSeamHashBegin;
+  for (const Seam& seam : seams) {
+    if (seam.answer.empty() || seam.prompt_bytes < hashed || seam.prompt_bytes <= at || seam.prompt_bytes > text.size()) continue;
+    hash = seam_hash(hash, std::string_view(text).substr(hashed, seam.prompt_bytes - hashed));
+    hashed = seam.prompt_bytes;
+    const bool known = std::all_of(seam.answer.begin(), seam.answer.end(), [&](int32_t id) {
+      return id >= 0 && static_cast<size_t>(id) < api.tokenizer().vocabulary_size();
+    });
+    if (hash != seam.prompt_hash || !known) continue;
+    const std::string answer = bytes_of(api, seam.answer);
+    if (!std::string_view(text).substr(seam.prompt_bytes).starts_with(answer)) continue;
+    SLUICE_TRY(const std::vector<int32_t> before, api.tokenizer().encode_parts(cut_parts(parts, at, seam.prompt_bytes), at == 0));
+    if (at > 0 && bytes_of(api, before) != std::string_view(text).substr(at, seam.prompt_bytes - at)) break;
+    out.insert(out.end(), before.begin(), before.end());
+    out.insert(out.end(), seam.answer.begin(), seam.answer.end());
+    at = seam.prompt_bytes + answer.size();
+  }
+  if (at == 0) return api.tokenizer().encode_parts(parts, true);
+  if (at == text.size()) return out;
+  SLUICE_TRY(const std::vector<int32_t> rest, api.tokenizer().encode_parts(cut_parts(parts, at, text.size()), false));
+  if (bytes_of(api, rest) != std::string_view(text).substr(at)) return api.tokenizer().encode_parts(parts, true);
+  out.insert(out.end(), rest.begin(), rest.end());
+  return out;
+}
+
 }  // namespace
 
 Refused render_chat(const Api& api, const Conversation& conversation, Prompt& out) {
@@ -360,11 +408,11 @@ Refused render_chat(const Api& api, const Conversation& conversation, Prompt& ou
     }
     parts.push_back({last, false});
   }
-  Result<std::vector<int32_t>> tokens = api.tokenizer().encode_parts(parts, true);
+  out.text = rendered->text + closed + last;
+  Result<std::vector<int32_t>> tokens = encode_turns(api, parts, out.text, conversation.seams);
   if (!tokens.ok()) return bad_request("messages", tokens.error().message);
   out.tokens = std::move(*tokens);
-  out.text = std::move(rendered->text);
-  out.text += closed + last;
+  out.seam = {out.text.size(), seam_hash(kSeamHashBegin, out.text), {}};
   const std::vector<int32_t>& prefix = api.tokenizer().spec().prefix_ids;
   const bool added = out.tokens.size() >= prefix.size() && std::equal(prefix.begin(), prefix.end(), out.tokens.begin()) && !prefix.empty() &&
                      !out.text.starts_with(api.tokenizer().token_bytes(prefix[0]));

@@ -10,6 +10,7 @@
 
 #include "server/api.h"
 #include "server/json_fields.h"
+#include "server/seam.h"
 
 namespace sluice::server {
 
@@ -29,6 +30,7 @@ struct Conversation {
   bool continue_last = false;          // the last message is the assistant's and goes on
   bool add_generation_prompt = true;
   bool thinking_off = false;
+  std::vector<Seam> seams;             // of the turns that are not from this request
 };
 
 struct Prompt {
@@ -38,6 +40,7 @@ struct Prompt {
   bool starts_thinking = false;        // the prompt ends inside the model's thoughts
   bool may_think = false;              // the model itself decides whether its answer begins with thoughts
   std::string text;                    // as rendered
+  Seam seam;                           // of this turn, without its answer
 };
 
 // "messages" of OpenAI and its kin.

@@ -62,6 +62,13 @@ std::string operation_id(std::string_view method, std::string_view path) {
   return id;
 }
 
+// "multipart/form-data {...}"
+Json content_of(std::string_view schema) {
+  const size_t begin = schema.find('{');
+  const std::string_view type = begin == 0 ? "application/json" : schema.substr(0, schema.find(' '));
+  return {{std::string(type), {{"schema", Json::parse(schema.substr(begin))}}}};
+}
+
 }  // namespace
 
 void Router::add(Route route) {
@@ -115,12 +122,14 @@ std::string Router::openapi(std::string_view server_version) const {
     operation["operationId"] = operation_id(verb, path);
     operation["summary"] = route.summary;
     if (route.access != Access::kOpen) operation["security"] = Json::array({{{"key", Json::array()}}});
-    if (!parameters.empty()) operation["parameters"] = std::move(parameters);
-    if (!route.request_schema.empty()) {
-      operation["requestBody"] = {{"required", true}, {"content", {{"application/json", {{"schema", Json::parse(route.request_schema)}}}}}};
+    const bool reads = route.method == "GET";
+    if (reads && !route.request_schema.empty()) {
+      for (Json& parameter : Json::parse(route.request_schema)) parameters.push_back(std::move(parameter));
     }
-    const Json schema = route.response_schema.empty() ? Json{{"type", "object"}} : Json::parse(route.response_schema);
-    operation["responses"] = {{"200", {{"description", "Done"}, {"content", {{"application/json", {{"schema", schema}}}}}}}, {"default", error_answer}};
+    if (!parameters.empty()) operation["parameters"] = std::move(parameters);
+    if (!reads && !route.request_schema.empty()) operation["requestBody"] = {{"required", true}, {"content", content_of(route.request_schema)}};
+    const std::string_view answer = route.response_schema.empty() ? R"({"type":"object"})" : route.response_schema;
+    operation["responses"] = {{"200", {{"description", "Done"}, {"content", content_of(answer)}}}, {"default", error_answer}};
   }
   return out.dump();
 }

@@ -39,8 +39,8 @@ struct Route {
   ErrorShape errors = ErrorShape::kOpenAi;
   std::shared_ptr<const HttpResponse> page;  // what a 401 shows instead of an error: a page that asks for the key; null: the error
   std::string_view summary;            // for /openapi.json
-  std::string_view request_schema;     // JSON Schema of the body, as text; empty: none
-  std::string_view response_schema;    // of a 200; empty: any object
+  std::string_view request_schema;     // JSON Schema of the body, as text, its media type before it if it is not JSON; of a GET: a list of query parameters
+  std::string_view response_schema;    // of a 200, likewise; empty: any object
 };
 
 struct Match {

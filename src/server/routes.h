@@ -4,11 +4,12 @@
 #include <functional>
 
 #include "server/api.h"
+#include "server/kept.h"
 #include "server/router.h"
 
 namespace sluice::server {
 
-// `api` and `router` outlive the routes. `draining`: is the server going down?
-void add_routes(Router& router, const Api& api, std::function<bool()> draining);
+// All outlive the routes. `kept` may be null: then there are no files, batches, responses, conversations. `draining`: is the server going down?
+void add_routes(Router& router, const Api& api, Kept* kept, std::function<bool()> draining);
 
 }  // namespace sluice::server

@@ -161,7 +161,7 @@ TestServer::TestServer(Setup setup) : tokenizer(byte_tokenizer(setup.chat_templa
   Result<std::unique_ptr<Api>> made = Api::create(backend, gate, tokenizer, std::move(facts));
   SLUICE_CHECK(made.ok());
   api = std::move(*made);
-  add_routes(router, *api, [this] { return http && http->draining(); });
+  add_routes(router, *api, nullptr, [this] { return http && http->draining(); });
   router.add(std::move(setup.more_routes));
   if (setup.http.listen.size() == 1 && setup.http.listen[0].port == 8080) setup.http.listen[0].port = 0;
   Result<std::unique_ptr<HttpServer>> started = HttpServer::start(setup.http, router, gate, nullptr);

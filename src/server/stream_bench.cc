@@ -125,7 +125,7 @@ void Stream(benchmark::State& state) {
   SteppedBackend backend({.context = 4096, .sequences_max = 64, .queue_requests_max = 64});
   const auto api = Api::create(backend, gate, tokenizer, {.id = "bench"});
   Router router;
-  router.add(openai_routes(**api));
+  router.add(openai_routes(**api, nullptr));
   HttpOptions options;
   options.listen = {{.host = "127.0.0.1", .port = 0}};
   auto http = HttpServer::start(options, router, gate, nullptr);
