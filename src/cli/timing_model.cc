@@ -108,10 +108,10 @@ struct Calibration {
   bool light = false;     // so small that what an op costs beside its kernel stands out
 };
 
-// CPU seconds of a step, and of each of its ops.
+// Seconds of a step, and of each of its ops in each of the steps that were timed op by op.
 struct Timed {
   double step_s = 0;
-  std::vector<double> op_s;
+  std::vector<std::vector<double>> op_s;
 };
 
 double cpu_seconds_since(uint64_t begin) { return 1e-9 * static_cast<double>(platform::process_cpu_ns() - begin); }
@@ -121,19 +121,25 @@ Status feed(engine::Session& session, uint64_t tokens, uint64_t steps) {
   return {};
 }
 
-// `steps` steps of `rows` rows, once plain and once op by op.
+// `steps` steps of `rows` rows, once plain by CPU time, and once op by op: many rows by CPU time too; one row by the wall, since reading the CPU's clock takes
+// as long as a small op. What another process interrupts stands out a hundredfold then, and is trimmed.
 Result<Timed> time_ops(Calibration& c, uint64_t rows, uint64_t steps) {
   Timed out;
   const uint64_t begin = platform::process_cpu_ns();
   SLUICE_TRY_VOID(feed(*c.session, rows, steps));
   out.step_s = cpu_seconds_since(begin) / static_cast<double>(steps);
-  runtime::Profile profile(c.runtime->program().ops.size(), 1);
   if (rows > 1) c.session->reset();
-  c.runtime->set_profile(&profile);
-  const Status fed = feed(*c.session, rows, steps);
-  c.runtime->set_profile(nullptr);
-  SLUICE_TRY_VOID(fed);
-  for (size_t i = 0; i < profile.ops(); ++i) out.op_s.push_back(1e-9 * static_cast<double>(profile.at(i, 0).cpu_ns) / static_cast<double>(steps));
+  out.op_s.resize(c.runtime->program().ops.size());
+  for (uint64_t step = 0; step < steps; ++step) {
+    runtime::Profile profile(out.op_s.size(), 1, rows > 1 ? runtime::Profile::Clocks::kWallAndCpu : runtime::Profile::Clocks::kWall);
+    c.runtime->set_profile(&profile);
+    const Status fed = feed(*c.session, rows, 1);
+    c.runtime->set_profile(nullptr);
+    SLUICE_TRY_VOID(fed);
+    for (size_t i = 0; i < profile.ops(); ++i) {
+      out.op_s[i].push_back(1e-9 * static_cast<double>(rows > 1 ? profile.at(i, 0).cpu_ns : profile.at(i, 0).wall_ns));
+    }
+  }
   return out;
 }
 
@@ -172,10 +178,11 @@ Status measure(std::vector<Calibration>& calibrations, uint64_t rows, Seen& seen
     const Program& program = c.runtime->program();
     double in_ops = 0;
     for (size_t i = 0; i < program.ops.size(); ++i) {
-      in_ops += timed.op_s[i];
+      in_ops += trimmed_mean(timed.op_s[i]);
       const bool matrix = program.ops[i].code == program::OpCode::kMatmul || program.ops[i].code == program::OpCode::kMoeMatmul;
       if (matrix && !c.matrices) continue;
-      seen.of_kind[lpu::op_kind(program, program.ops[i])][lpu::op_units(program, program.ops[i], step)].push_back(timed.op_s[i]);
+      auto& times = seen.of_kind[lpu::op_kind(program, program.ops[i])][lpu::op_units(program, program.ops[i], step)];
+      times.insert(times.end(), timed.op_s[i].begin(), timed.op_s[i].end());
     }
     if (!c.light) continue;
     walk_s += timed.step_s - in_ops;

@@ -83,7 +83,7 @@ Status write_files(const LpuOptions& options, std::span<const lpu::Report> repor
   }
   if (!options.csv.empty()) SLUICE_TRY_VOID(write_text(options.csv, lpu::to_csv(schedule, work)));
   if (!options.trace.empty()) SLUICE_TRY_VOID(write_text(options.trace, lpu::to_trace(schedule, work, chip)));
-  if (!options.svg.empty()) SLUICE_TRY_VOID(write_text(options.svg, lpu::to_svg(schedule, work, 8)));
+  if (!options.svg.empty()) SLUICE_TRY_VOID(write_text(options.svg, lpu::to_svg(schedule, work, chip, 8)));
   if (!options.report.empty()) SLUICE_TRY_VOID(write_text(options.report, lpu::to_html(reports, chip.roofline ? nullptr : &schedule, work, chip)));
   return {};
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <fstream>
 #include <iterator>
+#include <nlohmann/json.hpp>
 
 #include "lpu/export.h"
 #include "lpu/fit.h"
@@ -92,18 +93,50 @@ TEST(LongestContext, IsTheLastThatFits) {
   }
 }
 
+// Every cycle belongs to one part, and every byte of a stage to a slice.
+TEST(Report, PartsAndSlicesAddUp) {
+  const Chip chip = chip_of("lpu-v1");
+  const Workload work = small_encoder(2);
+  const Result<Schedule> s = make_schedule(work, chip, kFitted, {.chips = 4, .stages = 2});
+  ASSERT_TRUE(s.ok());
+  const Report report = report_of(work, *s, chip);
+  double seconds = 0;
+  for (const double part : report.part_s) seconds += part;
+  EXPECT_NEAR(seconds, report.latency_s, 1e-9 * report.latency_s);
+  EXPECT_GT(report.part_s[static_cast<int>(Part::kFlight)], 0);
+  EXPECT_GT(report.read_ports, 0);
+  EXPECT_GT(report.write_ports, 0);
+  EXPECT_LE(report.read_ports + report.write_ports, 1);
+  uint64_t weights = 0, activations = 0;
+  for (const SliceUse& slice : slice_use(*s, SliceMap(chip), 1)) {
+    weights += slice.weights;
+    activations += slice.activations;
+    EXPECT_LE(slice.read, s->cycles);
+    EXPECT_LE(slice.written, s->cycles);
+  }
+  EXPECT_NEAR(static_cast<double>(weights), static_cast<double>(s->stages[1].weights), 88);
+  EXPECT_NEAR(static_cast<double>(activations), static_cast<double>(s->stages[1].activations), 88);
+}
+
 TEST(Export, EverySlotIsInEveryForm) {
   const Chip chip = chip_of("lpu-v1");
   const Workload work = small_encoder(2);
   const Result<Schedule> s = make_schedule(work, chip, kFitted, {.chips = 4, .stages = 2});
   ASSERT_TRUE(s.ok());
   const Report report = report_of(work, *s, chip);
-  const std::string csv = to_csv(*s, work), trace = to_trace(*s, work, chip), svg = to_svg(*s, work, 8);
+  const std::string csv = to_csv(*s, work), trace = to_trace(*s, work, chip), svg = to_svg(*s, work, chip, 8);
   EXPECT_EQ(static_cast<size_t>(std::count(csv.begin(), csv.end(), '\n')), s->slots.size() + 1);
   EXPECT_NE(trace.find("\"ph\":\"X\""), std::string::npos);
   EXPECT_NE(svg.find("<rect"), std::string::npos);
   const std::string html = to_html(std::span(&report, 1), &*s, work, chip);
   EXPECT_NE(html.find("ISCA 2022"), std::string::npos);
+  for (const char* part : {"Compared", "time goes", "slice by slice", "slice 87", "Units over one token", "By kind of op", "Stages", "Assumed"}) {
+    EXPECT_NE(html.find(part), std::string::npos) << part;
+  }
+  const nlohmann::json events = nlohmann::json::parse(trace, nullptr, false);
+  ASSERT_TRUE(events.is_object());
+  EXPECT_EQ(static_cast<size_t>(std::count_if(events["traceEvents"].begin(), events["traceEvents"].end(), [](const auto& e) { return e["ph"] == "X"; })),
+            s->slots.size());
   for (const char* fetched : {"src=", "href=", "url(", "@import", "<script"}) EXPECT_EQ(html.find(fetched), std::string::npos) << fetched;  // one file
   const std::string json = to_json(std::span(&report, 1));
   for (const char* field : {"latency_s", "tokens_per_s_user", "tokens_per_s_total", "chips", "weights", "kv", "state", "activations", "longest_context",

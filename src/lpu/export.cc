@@ -3,14 +3,53 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
 namespace sluice::lpu {
 namespace {
 
-constexpr const char* kColours[kUnitCount] = {"#2563a8", "#3a9a5b", "#c4622d"};
+std::string gib(double bytes) { return fmt::format("{:.2f}", bytes / (1ull << 30)); }
 
-std::string escape(std::string_view text) {
+std::string_view unit_name(Unit unit) { return kUnitNames[static_cast<int>(unit)]; }
+
+// "r0-43@120+14 w8-16@530+2": slices read and written, from which cycle and how long.
+std::string accesses_text(const Slot& slot) {
+  std::string out;
+  for (const Access& a : slot.accesses) {
+    out += fmt::format("{}{}{}-{}@{}+{}", out.empty() ? "" : " ", a.write ? 'w' : 'r', a.strip.slice, a.strip.slice + a.strip.slices - 1, a.from,
+                       a.until - a.from);
+  }
+  return out;
+}
+
+// How many slices of a stage's chip are read and written, over time.
+std::string slice_counters(const Schedule& schedule, double us) {
+  std::map<std::pair<uint32_t, uint64_t>, std::pair<int64_t, int64_t>> changes;  // by stage and cycle: of reads, of writes
+  for (const Slot& slot : schedule.slots) {
+    for (const Access& a : slot.accesses) {
+      const auto add = [&](uint64_t cycle, int64_t slices) {
+        auto& [reads, writes] = changes[{a.stage, cycle}];
+        (a.write ? writes : reads) += slices;
+      };
+      add(a.from, a.strip.slices);
+      add(a.until, -int64_t{a.strip.slices});
+    }
+  }
+  std::string out;
+  int64_t reads = 0, writes = 0;
+  for (const auto& [at, change] : changes) {
+    reads += change.first;
+    writes += change.second;
+    out += fmt::format(",\n{{\"ph\":\"C\",\"name\":\"slices\",\"pid\":{},\"ts\":{:.4f},\"args\":{{\"read\":{},\"written\":{}}}}}", at.first,
+                       static_cast<double>(at.second) * us, reads, writes);
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string xml_escape(std::string_view text) {
   std::string out;
   for (const char c : text) {
     switch (c) {
@@ -24,12 +63,6 @@ std::string escape(std::string_view text) {
   return out;
 }
 
-std::string gib(double bytes) { return fmt::format("{:.2f}", bytes / (1ull << 30)); }
-
-std::string_view unit_name(Unit unit) { return kUnitNames[static_cast<int>(unit)]; }
-
-}  // namespace
-
 std::string to_json(std::span<const Report> reports) {
   nlohmann::ordered_json out = nlohmann::ordered_json::array();
   for (const Report& r : reports) {
@@ -40,6 +73,10 @@ std::string to_json(std::span<const Report> reports) {
                    {"utilisation", {{"matrix", r.utilisation[0]}, {"vector", r.utilisation[1]}, {"link", r.utilisation[2]}}},
                    {"longest_context", r.longest_context},
                    {"roofline_s", r.roofline_s}});
+    if (!r.roofline) {
+      for (int p = 0; p < kPartCount; ++p) out.back()["seconds"][kPartNames[p]] = r.part_s[p];
+      out.back()["slices"] = {{"fullest", r.fullest_slice}, {"read_ports", r.read_ports}, {"write_ports", r.write_ports}};
+    }
     if (r.published_tokens_per_s > 0) {
       out.back()["published_tokens_per_s_user"] = r.published_tokens_per_s;
       out.back()["error"] = r.error();
@@ -60,15 +97,20 @@ std::string to_table(std::span<const Report> reports) {
     out += fmt::format("  GiB: weights {}, KV {}, state {}, activations {}, of {}; longest context {}; busy: matrix {:.1f}%, vector {:.1f}%, links {:.1f}%\n",
                        gib(r.weights), gib(r.kv), gib(r.state), gib(r.activations), gib(r.capacity), r.longest_context, 100 * r.utilisation[0],
                        100 * r.utilisation[1], 100 * r.utilisation[2]);
+    if (r.roofline) continue;
+    out += fmt::format("  slices: the fullest {:.1f}%, ports busy reading {:.2f}%, writing {:.2f}%; us:", 100 * r.fullest_slice, 100 * r.read_ports,
+                       100 * r.write_ports);
+    for (int p = 0; p < kPartCount; ++p) out += fmt::format(" {} {:.1f}{}", kPartNames[p], 1e6 * r.part_s[p], p + 1 < kPartCount ? "," : "\n");
   }
   return out;
 }
 
 std::string to_csv(const Schedule& schedule, const Workload& work) {
-  std::string out = "stage,unit,start,end,ready,bytes,op,label\n";
+  std::string out = "stage,unit,start,end,ready,bytes,op,label,slices\n";
   for (const Slot& s : schedule.slots) {
     const Work& op = work.ops[s.op];
-    out += fmt::format("{},{},{},{},{},{},{},{}\n", s.stage, unit_name(s.unit), s.start, s.start + s.busy, s.ready, s.bytes, op.name, op.label);
+    out += fmt::format("{},{},{},{},{},{},{},{},{}\n", s.stage, unit_name(s.unit), s.start, s.start + s.busy, s.ready, s.bytes, op.name, op.label,
+                       accesses_text(s));
   }
   return out;
 }
@@ -91,59 +133,7 @@ std::string to_trace(const Schedule& schedule, const Workload& work, const Chip&
                        static_cast<double>(s.start) * us, static_cast<double>(s.busy) * us);
     first = false;
   }
-  return out + "\n]}\n";
-}
-
-std::string to_svg(const Schedule& schedule, const Workload& work, uint64_t stages_max) {
-  constexpr double kWidth = 1100, kRow = 14, kLeft = 110;
-  const auto stages = std::min<uint64_t>(schedule.stages.size(), stages_max);
-  const double height = static_cast<double>(stages * kUnitCount) * kRow + 30;
-  const double scale = kWidth / static_cast<double>(std::max<uint64_t>(schedule.cycles, 1));
-  std::string out = fmt::format("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\" font-family=\"sans-serif\" font-size=\"10\">\n",
-                                kWidth + kLeft + 10, height);
-  for (uint64_t i = 0; i < stages * kUnitCount; ++i) {
-    out += fmt::format("<text x=\"2\" y=\"{}\">stage {} {}</text>\n", static_cast<double>(i + 1) * kRow - 3, i / kUnitCount, kUnitNames[i % kUnitCount]);
-  }
-  for (const Slot& s : schedule.slots) {
-    if (s.stage >= stages) continue;
-    const auto unit = static_cast<uint64_t>(s.unit);
-    out += fmt::format("<rect x=\"{:.2f}\" y=\"{}\" width=\"{:.2f}\" height=\"{}\" fill=\"{}\"><title>{} {}: cycles {} to {}</title></rect>\n",
-                       kLeft + static_cast<double>(s.start) * scale, static_cast<double>(s.stage * kUnitCount + unit) * kRow + 1,
-                       std::max(static_cast<double>(s.busy) * scale, 0.3), kRow - 2, kColours[unit], escape(work.ops[s.op].label),
-                       escape(work.ops[s.op].name), s.start, s.start + s.busy);
-  }
-  out += fmt::format("<text x=\"{}\" y=\"{}\">{} cycles; {} of {} stages; link rows are what the stage sends</text>\n</svg>\n", kLeft, height - 8,
-                     schedule.cycles, stages, schedule.stages.size());
-  return out;
-}
-
-std::string to_html(std::span<const Report> reports, const Schedule* schedule, const Workload& work, const Chip& chip) {
-  std::string out = fmt::format(
-      "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{0} on {1}</title><style>body{{font:14px sans-serif;margin:2em;max-width:1250px}}"
-      "td,th{{padding:2px 10px;text-align:left;border-bottom:1px solid #ddd}}pre{{overflow:auto}}</style><h1>{0} on {1}</h1>"
-      "<p>{2} bits a matrix weight, {3} tokens of context, {4} user(s). A prediction of a static schedule, not a measurement; joules are of the stated "
-      "users in flight. Latencies fitted on two published results only.</p><pre>{5}</pre>",
-      escape(work.name), escape(chip.name), work.bits, work.context, work.users, escape(to_table(reports)));
-  if (schedule != nullptr) {
-    out += "<h2>Units over one token</h2>" + to_svg(*schedule, work, 8) + "<h2>Stages</h2><table><tr><th>stage<th>layers<th>chips<th>weights<th>KV<th>state"
-           "<th>activations (bytes a chip)<th>cycles</tr>";
-    for (size_t i = 0; i < schedule->stages.size(); ++i) {
-      const Stage& s = schedule->stages[i];
-      out += fmt::format("<tr><td>{}<td>{}-{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}</tr>", i, s.first_layer, s.first_layer + s.layers - 1, s.chips, s.weights,
-                         s.kv, s.state, s.activations, s.occupied);
-    }
-    out += "</table>";
-  }
-  out += "<h2>Chip values</h2><p>P page read, N notes of a paper, S press, C computed, I inference or assumption, R recalled, M measured on the machine</p>"
-         "<table><tr><th>value<th><th>grade<th>source</tr>";
-  for (const Provenance& p : chip.provenance) {
-    out += fmt::format("<tr><td>{}<td>{}<td>{}<td>{}</tr>", escape(p.field), escape(p.value), escape(p.grade), escape(p.source));
-  }
-  for (const Published& p : chip.published) {
-    out += fmt::format("<tr><td>published: {} on {} chips<td>{} tokens/s a user<td>{}<td>{}</tr>", escape(p.model), p.chips, p.tokens_per_s_user,
-                       escape(p.grade), escape(p.source));
-  }
-  return out + "</table></html>\n";
+  return out + slice_counters(schedule, us) + "\n]}\n";
 }
 
 }  // namespace sluice::lpu

@@ -1,7 +1,9 @@
 #include "lpu/report.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <map>
 
 namespace sluice::lpu {
 namespace {
@@ -26,8 +28,42 @@ void add_energy(const Workload& work, const Chip& chip, Report& out) {
   out.energy_j = out.idle_j + 1e-12 * (chip.pj_per_mac * as(work.macs()) + chip.pj_per_sram_byte * as(work.read_bytes()));
 }
 
+// Every cycle of a token belongs to one part.
+void add_parts(const Schedule& schedule, const Chip& chip, Report& out) {
+  std::map<uint64_t, std::array<int64_t, kPartCount>> changes;
+  const auto add = [&](Part part, uint64_t from, uint64_t until) {
+    changes[from][static_cast<size_t>(part)] += 1;
+    changes[until][static_cast<size_t>(part)] -= 1;
+  };
+  for (const Slot& slot : schedule.slots) {
+    const Part busy = slot.unit == Unit::kMatrix ? Part::kMatrix : slot.unit == Unit::kVector ? Part::kVector : Part::kLink;
+    add(busy, slot.start, slot.start + slot.busy);
+    add(slot.unit == Unit::kLink ? Part::kFlight : Part::kLatency, slot.start + slot.busy, slot.ready);
+  }
+  std::array<int64_t, kPartCount> active = {};
+  uint64_t at = 0;
+  for (const auto& [cycle, change] : changes) {
+    size_t part = 0;
+    while (part + 1 < kPartCount && active[part] == 0) ++part;
+    out.part_s[part] += as(cycle - at) / chip.clock_hz;
+    at = cycle;
+    for (size_t p = 0; p < kPartCount; ++p) active[p] += change[p];
+  }
+}
+
+void add_slices(const Schedule& schedule, const SliceMap& map, Report& out) {
+  for (const Stage& stage : schedule.stages) out.fullest_slice = std::max(out.fullest_slice, as(stage.lines) / as(map.lines));
+  const double ports = as(out.chips) * map.slices * as(schedule.cycles);
+  for (const Slot& slot : schedule.slots) {
+    for (const Access& a : slot.accesses) {
+      const double taken = as(schedule.stages[a.stage].chips * a.strip.slices * (a.until - a.from)) / ports * as(out.in_flight);
+      (a.write ? out.write_ports : out.read_ports) += taken;
+    }
+  }
+}
+
 Report begin(const Workload& work, const Chip& chip) {
-  Report out{.chip = chip.name, .model = work.name};
+  Report out{.chip = chip.name, .model = work.name, .roofline = chip.roofline};
   out.context = work.context;
   out.users = work.users;
   return out;
@@ -57,8 +93,28 @@ Report report_of(const Workload& work, const Schedule& schedule, const Chip& chi
     out.utilisation[static_cast<int>(slot.unit)] += share * as(slot.busy) / as(schedule.cycles) * as(out.in_flight);
   }
   out.roofline_s = roofline_seconds(work, chip, as(out.chips));
+  add_parts(schedule, chip, out);
+  add_slices(schedule, SliceMap(chip), out);
   add_energy(work, chip, out);
   add_published(work, chip, out);
+  return out;
+}
+
+std::vector<SliceUse> slice_use(const Schedule& schedule, const SliceMap& map, uint32_t stage) {
+  std::vector<SliceUse> out(map.slices);
+  const Stage& s = schedule.stages[stage];
+  for (SliceUse& slice : out) slice = {s.weights / map.slices, s.kv / map.slices, s.state / map.slices};
+  for (size_t i = 0; i < map.strips.size(); ++i) {
+    for (uint32_t k = 0; k < map.strips[i].slices; ++k) out[map.strips[i].slice + k].activations = s.strip_bytes[i] / map.strips[i].slices;
+  }
+  for (const Slot& slot : schedule.slots) {
+    for (const Access& a : slot.accesses) {
+      for (uint32_t k = 0; k < a.strip.slices && a.stage == stage; ++k) {
+        SliceUse& slice = out[a.strip.slice + k];
+        (a.write ? slice.written : slice.read) += a.until - a.from;
+      }
+    }
+  }
   return out;
 }
 

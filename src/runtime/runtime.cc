@@ -119,14 +119,15 @@ void Runtime::walk(uint32_t thread) {
 
 void Runtime::walk_profiled(uint32_t thread) {
   Impl& impl = *impl_;
+  const bool cpu = impl.profile->clocks() == Profile::Clocks::kWallAndCpu;
   for (size_t i = 0; i < impl.ops.size(); ++i) {
     const BoundOp& bound = impl.ops[i];
     Profile::Entry& entry = impl.profile->at(i, thread);
     const uint64_t before = platform::now_ns();
     if (bound.barrier_before) impl.barrier->wait();
-    const uint64_t begin = platform::now_ns(), begin_cpu = platform::thread_cpu_ns();
+    const uint64_t begin = platform::now_ns(), begin_cpu = cpu ? platform::thread_cpu_ns() : 0;
     std::visit([&](const auto& op) { op.run(impl.step, impl.scratch[thread], thread); }, bound.op);
-    entry.cpu_ns += platform::thread_cpu_ns() - begin_cpu;
+    if (cpu) entry.cpu_ns += platform::thread_cpu_ns() - begin_cpu;
     entry.wall_ns += platform::now_ns() - begin;
     entry.wait_ns += begin - before;
   }
