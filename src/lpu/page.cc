@@ -17,8 +17,8 @@ constexpr const char* kStyle =
     "1em}h1{font-size:1.6em;margin:0}"
     "h2{font-size:1.15em;margin:2em 0 .4em;border-bottom:2px solid "
     "#2563a8}table{border-collapse:collapse;font-size:13px;margin:.6em 0}"
-    "td,th{padding:3px 10px;border-bottom:1px solid "
-    "#ddd;text-align:right;white-space:nowrap}td:first-child,th:first-child,.t{text-align:left}"
+    "td,th{padding:3px 8px;border-bottom:1px solid "
+    "#ddd;text-align:right;white-space:nowrap}td:first-child,th:first-child,.t,.m{text-align:left}"
     ".t{white-space:normal}th{background:#f1f3f5;vertical-align:bottom}.cards{display:flex;flex-wrap:wrap;gap:10px;"
     "margin:1.2em 0}"
     ".card{border:1px solid #d5dbe1;border-radius:6px;padding:8px 14px;min-width:130px}.card "
@@ -58,7 +58,7 @@ std::string head(const Report& r, const Workload& work) {
 
 std::string comparison(std::span<const Report> reports) {
   std::string out =
-      "<h2>Compared</h2><div class=\"scroll\"><table><tr><th>model<th class=\"t\">machine<th>chips<th>stages<th>us a "
+      "<h2>Compared</h2><div class=\"scroll\"><table><tr><th>model<th class=\"m\">machine<th>chips<th>stages<th>us a "
       "token<th>roofline us<th>tokens/s"
       "<br>a user<th>tokens/s<br>in all<th>in flight<th>J a "
       "token<th>longest<br>context<th>matrix<br>busy<th>links<br>busy<th>published<br>tokens/s<th>error</tr>";

@@ -80,7 +80,7 @@ double bert_large_us(int bits, uint64_t tokens) {
 }
 
 // Published: 1225 us. The source we have names neither the types nor the length: 8 bits as in the fit, 384 tokens as SQuAD is run. A miss, 20 % short.
-// With 16-bit matrices split over the four chips it would be 1268 us; picked after the fact, that would be a fit.
+// With 16-bit matrices it would be longer; picked after the fact, that would be a fit.
 TEST(Row4, BertLargeIsMissedByAFifth) {
   EXPECT_NEAR(bert_large_us(8, 384), 980, 10);
   EXPECT_LT(bert_large_us(8, 384), 0.85 * 1225);
