@@ -85,6 +85,19 @@ server::HttpOptions http_options(const ServeOptions& options) {
   return http;
 }
 
+// In the folder of states, or in memory where that one cannot be written: chat needs none of it.
+Result<std::unique_ptr<server::Kept>> open_kept(const ServeOptions& options, server::Log& log) {
+  server::KeptOptions wanted{.folder = options.state_folder};
+  wanted.say = [&log](const std::string& sentence) { log.say(server::LogLevel::kWarning, "kept", sentence); };
+  Result<std::unique_ptr<server::Kept>> kept = server::Kept::open(wanted);
+  if (kept.ok() || options.state_folder.empty()) return kept;
+  const std::string sentence = kept.error().message + "; files, batches and responses are in memory only until the next start";
+  log.say(server::LogLevel::kError, "kept", sentence);
+  if (!options.operations.log.empty()) fmt::print(stderr, "sluice: {}\n", sentence);
+  wanted.folder.clear();
+  return server::Kept::open(wanted);
+}
+
 // Until the server has drained. Signals are blocked in every thread, so they come here.
 void serve_signals(server::HttpServer& http, engine::Engine& engine, const sigset_t& signals, const std::function<void()>& reload) {
   while (!http.wait_for(0)) {
@@ -177,11 +190,8 @@ int serve(const ServeOptions& given) {
   facts.max_tokens_default = options.max_tokens;
   const Result<std::unique_ptr<server::Api>> api = server::Api::create(backend, desk.gate(), *model->tokenizer, std::move(facts));
   if (!api.ok()) return fail(api.error());
-  Result<std::unique_ptr<server::Kept>> kept =
-      server::Kept::open({.folder = options.state_folder, .say = [&desk](const std::string& sentence) {
-        desk.log().say(server::LogLevel::kWarning, "kept", sentence);
-      }});
-  if (!kept.ok()) return fail(Error{"--state-dir: " + kept.error().message});
+  Result<std::unique_ptr<server::Kept>> kept = open_kept(options, desk.log());
+  if (!kept.ok()) return fail(kept.error());
   server::Router router;
   std::unique_ptr<server::HttpServer> http;
   std::atomic<server::HttpServer*> running{nullptr};
