@@ -8,6 +8,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "cli/constrained_answer.h"
+
 namespace sluice::cli {
 namespace {
 
@@ -43,6 +45,50 @@ bool contains(const std::string& text, std::string_view part) { return text.find
 
 constexpr const char* kSchema = R"({"type":"object","properties":{"animal":{"enum":["fox","owl"]},"legs":{"type":"integer","minimum":1,"maximum":9},
   "story_of_the_animal":{"type":"string","maxLength":30}},"required":["animal","legs","story_of_the_animal"],"additionalProperties":false})";
+
+text::Tokenizer byte_tokenizer() {
+  text::TokenizerSpec spec;
+  for (int b = 0; b < 256; ++b) {
+    spec.tokens.emplace_back(1, static_cast<char>(b));
+    spec.types.push_back(text::TokenType::kNormal);
+  }
+  spec.tokens.emplace_back("<end>");
+  spec.types.push_back(text::TokenType::kControl);
+  spec.eos_id = 256;
+  return std::move(text::Tokenizer::create(std::move(spec)).value());
+}
+
+// Whether an answer to a prompt may go like this, byte by byte, and be complete.
+bool may_say(ConstrainedAnswer& answer, std::string_view prompt, bool can_think, std::string_view text) {
+  EXPECT_TRUE(answer.begin(prompt, can_think).ok());
+  for (const char c : text) {
+    const auto mask = answer.mask();
+    const auto byte = static_cast<uint8_t>(c);
+    if (!mask.ok() || !((*mask)[byte / 64] >> (byte % 64) & 1)) return false;
+    answer.accept(byte);
+  }
+  return answer.complete();
+}
+
+TEST(ConstrainedAnswer, ComesBehindThoughtsAsPromptAndTemplateSay) {
+  const text::Tokenizer tokenizer = byte_tokenizer();
+  ConstraintOptions options;
+  options.choices = {"yes", "no"};
+  const auto created = ConstrainedAnswer::create(options, tokenizer);
+  ASSERT_TRUE(created.ok());
+  ConstrainedAnswer& answer = **created;
+  const std::string_view thought = "<think>\nyes?\n</think>\n\nno", rest = "\nyes?\n</think>\n\nno";
+  EXPECT_TRUE(may_say(answer, "Is it?", false, "yes"));
+  EXPECT_FALSE(may_say(answer, "Is it?", false, thought));
+  EXPECT_TRUE(may_say(answer, "Is it?\n<think>\n", false, rest));  // the prompt opens the thoughts
+  EXPECT_FALSE(may_say(answer, "Is it?\n<think>\n", false, "yes"));
+  EXPECT_TRUE(may_say(answer, "Is it?", true, thought));  // the model may
+  EXPECT_TRUE(may_say(answer, "Is it?", true, "yes"));
+  EXPECT_FALSE(may_say(answer, "Is it?", true, rest));
+  EXPECT_FALSE(may_say(answer, "Is it?", true, "<think>yes"));
+  EXPECT_FALSE(may_say(answer, "Is it?\n<think>\n\n</think>\n\n", true, thought));  // they are over
+  EXPECT_TRUE(may_say(answer, "Is it?\n<think>\n\n</think>\n\n", true, "no"));
+}
 
 TEST(ConstrainedRun, ObeysASchema) {
   const std::string schema = file_with("schema.json", kSchema);
