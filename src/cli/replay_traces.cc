@@ -158,7 +158,7 @@ void spell(Row& row, const Row* later, uint64_t block_tokens, uint64_t index, bo
 Trace finish(std::string name, std::vector<Row>& rows) {
   Trace trace;
   trace.name = std::move(name);
-  for (Row& row : rows) trace.requests.push_back({std::move(row.pieces), row.prompt, row.system_end, row.time_ms});
+  for (Row& row : rows) trace.requests.push_back({std::move(row.pieces), row.prompt, row.system_end, 0, row.time_ms});
   return trace;
 }
 

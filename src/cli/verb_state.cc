@@ -59,19 +59,16 @@ int state_replay(const StateReplayOptions& o) {
   const Result<engine::Trace> trace = open_trace(o);
   if (!trace.ok()) return fail(trace.error());
   if (trace->requests.empty()) return fail(Error{fmt::format("{} has no request of these lengths", o.trace)});
-  const engine::History history = engine::study(*trace);
-  const engine::ReplayShape shape;
+  std::vector<engine::ReplayCase> cases;
   for (const std::string& budget : o.budgets) {
     const Result<uint64_t> bytes = parse_bytes(budget);
     if (!bytes.ok()) return fail(bytes.error());
-    const double bound = engine::bound(*trace, history, shape, *bytes);
-    for (const std::string& policy : o.policies) {
-      Result<engine::ReplayResult> result = engine::replay(*trace, shape, *bytes, policy);
-      if (!result.ok()) return fail(result.error());
-      result->cost_bound = bound;
-      print_run(*result, o.time);
-    }
+    for (const std::string& policy : o.policies) cases.push_back({*bytes, policy});
   }
+  const engine::History history = engine::study(*trace);
+  const Result<std::vector<engine::ReplayResult>> results = engine::replay(*trace, history, engine::ReplayShape(), cases);
+  if (!results.ok()) return fail(results.error());
+  for (const engine::ReplayResult& result : *results) print_run(result, o.time);
   return 0;
 }
 

@@ -128,8 +128,9 @@ void add_lpu(CLI::App& app, LpuOptions& o) {
 
 void add_state_replay(CLI::App& app, StateReplayOptions& o) {
   app.add_option("trace", o.trace, "A trace (.jsonl.zst of block ids), or generator:SEED")->required();
-  app.add_option("--budget", o.budgets, "Bytes for states, pages and tree, for example 1G; several are run in turn")->required();
-  app.add_option("--policy", o.policies, "ours, lru-blocks:K, align:K, leaf-lru, marconi:A; several are run in turn")->capture_default_str();
+  app.add_option("--budget", o.budgets, "Bytes for states, pages and tree, for example 1G; several run side by side")->required();
+  app.add_option("--policy", o.policies, "ours, lru-blocks:K, align:K, leaf-lru, marconi:A, llama, clairvoyant; several run side by side")
+      ->capture_default_str();
   app.add_option("--requests", o.requests, "Requests of the generator")->capture_default_str()->check(CLI::Range(1, 1'000'000));
   app.add_option("--conversations", o.conversations, "Conversations of an agent trace at most")->capture_default_str()->check(CLI::PositiveNumber);
   app.add_option("--tokens-min", o.tokens_min, "Only conversations whose longest prompt has at least this many tokens")->capture_default_str();

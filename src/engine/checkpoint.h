@@ -15,6 +15,22 @@ namespace sluice::engine {
 enum class Kind : uint8_t { kPromptEnd, kBeforeEnd, kAnswerEnd, kSystemEnd, kJunction, kGrid };
 inline constexpr uint32_t kKinds = 6;
 
+// Demand that goes on for a state that is not there any more, or was never kept: whoever asks for it resumes at the nearest one before it.
+struct Ghost {
+  uint64_t touched = 0;        // requests: made, asked for or passed
+  uint64_t counted_until = 0;  // waiting was told to the learner up to here
+  uint32_t hits = 0, passes = 0, turn = 0;
+  bool left = false;
+  Kind kind = Kind::kPromptEnd;
+};
+// What a checkpoint answers for beside its own demand: ghosts below it, in uses of their classes.
+struct Inherited {
+  double inner = 0;            // of ghosts that something kept goes on from, in multiples of its own rate: they age together
+  double weight = 0;           // of ghosts at the end of their line, in multiples of the strongest one's rate
+  uint32_t row = 0;            // the strongest one's class
+  uint64_t touched = 0;        // and its last use
+};
+
 struct Checkpoint {
   NodeId node = kNoNode;                   // page that holds its last position; kNoNode: the record is free
   uint32_t next_in_node = kNoCheckpoint;
@@ -24,6 +40,7 @@ struct Checkpoint {
   Kind kind = Kind::kPromptEnd;
   bool building = false;                   // insert() is not done with it
   bool exclusive_known = false;
+  bool left = false;                       // the evictor's: since its last use, traffic went on elsewhere from above it
   uint32_t exclusive_pages = 0;            // pages that go with it (when exclusive_known)
   uint32_t leases = 0;                     // lookups in use
   uint32_t hits = 0;
@@ -38,6 +55,7 @@ struct Checkpoint {
   uint64_t pin_until_ms = 0;               // 0: not pinned
   uint64_t pin_ttl_ms = 0;
   uint64_t pin_bytes = 0;
+  Inherited inherited;
 };
 
 // Cost of computing tokens [from, to): a linear part and attention's.
@@ -66,9 +84,15 @@ class StoreView {
 class Evictor {
  public:
   virtual ~Evictor() = default;
-  virtual void consumed(StoreView&, uint32_t) {}  // before the record is refreshed
-  virtual void passed(StoreView&, uint32_t) {}    // a lookup resumed deeper on the same path; before the record is refreshed
   virtual void next_request(StoreView&) {}
+  virtual void made(StoreView&, uint32_t) {}           // being built: kind, position and parent are known
+  // A lookup resumed here, and wanted a ghost below it or no more than this; before the record is refreshed.
+  virtual void consumed(StoreView&, uint32_t, bool /*wanted_more*/) {}
+  virtual void passed(StoreView&, uint32_t) {}         // a lookup resumed deeper on the same path; before the record is refreshed
+  virtual void lost(StoreView&, uint32_t, Ghost&) {}   // evicted or refused, its parent still known
+  virtual void asked(StoreView&, Ghost&) {}            // a lookup wanted what is not there
+  virtual void ghost_passed(StoreView&, Ghost&) {}     // a lookup went by; ghosts that nobody meets are told of by forgotten()
+  virtual void forgotten(StoreView&, Ghost&) {}
   // `newcomer` is a record being built; `newcomer_bytes` what it takes.
   virtual uint32_t choose(StoreView& store, uint32_t newcomer, uint64_t newcomer_bytes) = 0;
 };

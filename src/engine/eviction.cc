@@ -14,24 +14,47 @@ double saved_cost(StoreView& store, const Checkpoint& c) {
   return store.cost().between(from, c.position);
 }
 
-// Variants of a kind that are learned apart: how often it was passed since its last hit, how often it was hit, whether its request had resumed.
-uint32_t steps(uint32_t count) { return count == 0 ? 0 : count == 1 ? 1 : count <= 3 ? 2 : count <= 7 ? 3 : 4; }
-constexpr uint32_t kVariants = 5 * 3 * 2;
-uint32_t variant_of(const Checkpoint& c) { return (steps(c.passes) * 3 + std::min(c.hits, 2u)) * 2 + std::min(c.turn, 1u); }
+// Variants of a kind that are learned apart: how often it was passed since its last hit, how often it was hit, whether its request had resumed, and
+// whether traffic has left it.
+uint32_t steps(uint32_t count) { return count == 0 ? 0 : count == 1 ? 1 : count <= 3 ? 2 : 3; }
+constexpr uint32_t kVariants = 4 * 3 * 2 * 2;
+// A beginning used this often is shared by many: that one of them goes on elsewhere says nothing about the others.
+constexpr uint32_t kHubHits = 4;
+template <class T>  // a checkpoint or its ghost
+uint32_t row_of(const T& c) {
+  return static_cast<uint32_t>(c.kind) * kVariants + ((steps(c.passes) * 3 + std::min(c.hits, 2u)) * 2 + std::min(c.turn, 1u)) * 2 + (c.left ? 1 : 0);
+}
 
+// Demand does not go away with a state: it falls to the nearest one before it. So the worth of a checkpoint counts what it inherited from those that went,
+// and hazards are learned from ghosts as well, by everyone who asks for them or goes by.
 class Learned final : public Evictor {
  public:
   Learned() : rates_(kKinds, kVariants) {}
 
-  void consumed(StoreView& store, uint32_t id) override {
-    const Checkpoint& c = store.records()[id];
-    count(store, store.records()[id]);
-    rates_.used(static_cast<uint32_t>(c.kind), variant_of(c), store.request() - c.touched);
+  void consumed(StoreView& store, uint32_t id, bool wanted_more) override {
+    Checkpoint& c = store.records()[id];
+    if (!wanted_more) return use(store, c);
+    wait(store, c);
+    c.inherited.weight = 0;  // the ghost's line goes on: what this request keeps answers for it
   }
-  void passed(StoreView& store, uint32_t id) override { count(store, store.records()[id]); }
+  void passed(StoreView& store, uint32_t id) override { wait(store, store.records()[id]); }
+  void asked(StoreView& store, Ghost& ghost) override { use(store, ghost); }
+  void ghost_passed(StoreView& store, Ghost& ghost) override { wait(store, ghost); }
+  void forgotten(StoreView& store, Ghost& ghost) override { wait(store, ghost); }
+  void made(StoreView&, uint32_t id) override { forget(id); }
   void next_request(StoreView&) override {
     rates_.tick();
     counted_this_request_ = false;
+  }
+
+  void lost(StoreView& store, uint32_t id, Ghost& ghost) override {
+    Checkpoint& c = store.records()[id];
+    wait(store, c);
+    note_left(store, c);
+    ghost = {c.touched, c.counted_until, c.hits, c.passes, c.turn, c.left, c.kind};
+    if (c.parent == kNoCheckpoint) return;
+    bequeath(store, c, store.records()[c.parent]);
+    forget(c.parent);
   }
 
   uint32_t choose(StoreView& store, uint32_t newcomer, uint64_t newcomer_bytes) override {
@@ -40,27 +63,83 @@ class Learned final : public Evictor {
     uint32_t victim = kNoCheckpoint;
     for (uint32_t id = 0; id < records.size(); ++id) {
       if (!store.may_go(records[id])) continue;
-      if (!counted_this_request_) count(store, records[id]);
-      const double worth = value(store, records[id]) / static_cast<double>(store.bytes_freed(id));
+      if (!counted_this_request_) {
+        wait(store, records[id]);
+        note_left(store, records[id]);
+      }
+      const double worth = value(store, id) / static_cast<double>(store.bytes_freed(id));
       if (victim != kNoCheckpoint && worth >= least) continue;
       least = worth;
       victim = id;
     }
     counted_this_request_ = true;
     if (newcomer == kNoCheckpoint || victim == kNoCheckpoint) return victim;
-    return value(store, records[newcomer]) / static_cast<double>(newcomer_bytes) < least ? kNoCheckpoint : victim;
+    return value(store, newcomer) / static_cast<double>(newcomer_bytes) < least ? kNoCheckpoint : victim;
   }
 
  private:
-  double value(StoreView& store, const Checkpoint& c) const {
-    return rates_.index(static_cast<uint32_t>(c.kind), variant_of(c), store.request() - c.touched) * saved_cost(store, c);
+  // Whoever came this way last went on elsewhere from above: this is an old branch now.
+  void note_left(StoreView& store, Checkpoint& c) {
+    if (c.parent == kNoCheckpoint) return;
+    const Checkpoint& parent = store.records()[c.parent];
+    if (parent.touched > c.touched && parent.hits < kHubHits) c.left = true;
   }
-  void count(StoreView& store, Checkpoint& c) {
-    rates_.waited(static_cast<uint32_t>(c.kind), variant_of(c), c.counted_until - c.touched, store.request() - c.touched);
+  double own_rate(StoreView& store, const Checkpoint& c) {
+    return rates_.index(row_of(c), store.request() - c.touched) * (1 + c.inherited.inner);
+  }
+  double inherited_rate(StoreView& store, const Checkpoint& c) {
+    const Inherited& i = c.inherited;
+    return i.weight > 0 ? i.weight * rates_.index(i.row, store.request() - i.touched) : 0;
+  }
+  // Rates stand still during a request but for what is inherited; one request may look for room a dozen times.
+  double value(StoreView& store, uint32_t id) {
+    const Checkpoint& c = store.records()[id];
+    if (id >= known_.size()) known_.resize(store.records().size());
+    Known& known = known_[id];
+    if (known.request != store.request() + 1) known = {store.request() + 1, own_rate(store, c) + inherited_rate(store, c)};
+    return known.rate * saved_cost(store, c);
+  }
+  void forget(uint32_t id) {
+    if (id < known_.size()) known_[id].request = 0;
+  }
+
+  void bequeath(StoreView& store, const Checkpoint& from, Checkpoint& to) {
+    const double own = own_rate(store, from), inherited = inherited_rate(store, from), already = inherited_rate(store, to);
+    if (from.children > 0) {
+      const double base = rates_.index(row_of(to), store.request() - to.touched);
+      if (base > 0) to.inherited.inner = std::min(to.inherited.inner + own / base, kInnerMost);
+    }
+    const double leaf = from.children > 0 ? 0 : own, strongest = std::max({leaf, inherited, already});
+    if (strongest <= 0) return;
+    const double all = leaf + inherited + already;
+    if (leaf == strongest) {
+      to.inherited.row = row_of(from);
+      to.inherited.touched = from.touched;
+    } else if (inherited == strongest) {
+      to.inherited.row = from.inherited.row;
+      to.inherited.touched = from.inherited.touched;
+    }
+    to.inherited.weight = all / rates_.index(to.inherited.row, store.request() - to.inherited.touched);
+  }
+
+  template <class T>
+  void use(StoreView& store, T& c) {
+    wait(store, c);
+    rates_.used(row_of(c), store.request() - c.touched);
+  }
+  template <class T>
+  void wait(StoreView& store, T& c) {
+    rates_.waited(row_of(c), c.counted_until - c.touched, store.request() - c.touched);
     c.counted_until = store.request();
   }
 
+  struct Known {
+    uint64_t request = 0;  // one more; 0: nothing is known
+    double rate = 0;
+  };
+  static constexpr double kInnerMost = 64;
   ReuseRates rates_;
+  std::vector<Known> known_;  // by checkpoint
   bool counted_this_request_ = false;
 };
 

@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 
 namespace sluice::engine {
 namespace {
+
+constexpr size_t kPageBytes = kPageTokens * sizeof(int32_t);
 
 // The finaliser of splitmix64 (Steele et al. 2014).
 uint64_t mix(uint64_t x) {
@@ -55,7 +58,36 @@ void PageTree::extend(NodeId id, std::span<const int32_t> tokens) {
   std::copy(tokens.begin(), tokens.end(), tokens_.begin() + static_cast<ptrdiff_t>(uint64_t{id} * kPageTokens));
 }
 
-void PageTree::remove(NodeId id) {
+void PageTree::walk(uint32_t tenant, std::span<const int32_t> tokens, Walk& out) const {
+  const uint64_t whole = tokens.size() / kPageTokens;
+  uint64_t known = 0;
+  if (out.tenant == tenant) {
+    const uint64_t most = std::min<uint64_t>(whole, out.path.size());
+    while (known < most && std::memcmp(tokens_.data() + uint64_t{out.path[known]} * kPageTokens, tokens.data() + known * kPageTokens, kPageBytes) == 0) ++known;
+  }
+  out.tenant = tenant;
+  out.path.resize(known);
+  out.partial = kNoNode;
+  out.matched = known * kPageTokens;
+  while (out.matched < tokens.size()) {
+    NodeId best = kNoNode;
+    uint32_t best_common = 0;
+    at_depth(tenant, tokens, out, out.path.size(), [&](NodeId id, uint32_t common) {
+      if (common <= best_common) return;
+      best_common = common;
+      best = id;
+    });
+    out.matched += best_common;
+    if (best_common < kPageTokens) {
+      out.partial = best;
+      return;
+    }
+    out.path.push_back(best);
+  }
+}
+
+void PageTree::remove(NodeId id, Walk& walk) {
+  if (const uint32_t depth = nodes_[id].depth; depth < walk.path.size() && walk.path[depth] == id) walk.path.resize(depth);
   const int32_t first = tokens_[uint64_t{id} * kPageTokens];
   NodeId* link = &bucket(nodes_[id].parent, first);
   while (*link != id) {

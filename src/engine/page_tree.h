@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <vector>
 
@@ -32,6 +33,7 @@ struct Node {
 
 // Where a sequence of tokens leads.
 struct Walk {
+  uint32_t tenant = 0;
   std::vector<NodeId> path;    // whole pages that agree
   NodeId partial = kNoNode;    // the node that agrees longest in the page after them, if any does
   uint64_t matched = 0;        // tokens that agree
@@ -44,15 +46,17 @@ class PageTree {
   static NodeId root_of(uint32_t tenant) { return 0x80000000u | tenant; }
   static uint64_t bytes_per_node() { return sizeof(Node) + kPageTokens * sizeof(int32_t) + 2 * sizeof(NodeId) + sizeof(NodeId); }
 
-  // Follows `tokens`; see(node, common) is called for every node on the way that agrees with at least one token.
+  // Follows `tokens`. What `out` knows from its last walk is compared first, page by page, without searching; remove() must be told to it.
+  void walk(uint32_t tenant, std::span<const int32_t> tokens, Walk& out) const;
+  // see(node, common) for every node that agrees with at least one token of the page at `depth`, under the walk's path.
   template <class See>
-  void walk(uint32_t tenant, std::span<const int32_t> tokens, Walk& out, const See& see) const;
+  void at_depth(uint32_t tenant, std::span<const int32_t> tokens, const Walk& walk, uint64_t depth, const See& see) const;
 
   // A new node under `parent` with these tokens (1..64); there must be room.
   NodeId add(NodeId parent, uint32_t depth, std::span<const int32_t> tokens, BlockId page);
   // More tokens for a page that was not full.
   void extend(NodeId node, std::span<const int32_t> tokens);
-  void remove(NodeId node);
+  void remove(NodeId node, Walk& walk);
 
   Node& operator[](NodeId id) { return nodes_[id]; }
   const Node& operator[](NodeId id) const { return nodes_[id]; }
@@ -73,36 +77,21 @@ class PageTree {
 };
 
 template <class See>
-void PageTree::walk(uint32_t tenant, std::span<const int32_t> tokens, Walk& out, const See& see) const {
-  out.path.clear();
-  out.partial = kNoNode;
-  out.matched = 0;
-  NodeId parent = root_of(tenant);
-  while (out.matched < tokens.size()) {
-    const std::span<const int32_t> rest = tokens.subspan(out.matched);
-    NodeId best = kNoNode;
-    uint32_t best_common = 0;
-    for (NodeId id = buckets_[bucket_index(parent, rest[0])]; id != kNoNode; id = nodes_[id].bucket_next) {
-      const Node& node = nodes_[id];
-      const int32_t* have = tokens_.data() + uint64_t{id} * kPageTokens;
-      if (node.parent != parent || have[0] != rest[0]) continue;
-      const uint32_t most = static_cast<uint32_t>(rest.size() < node.used ? rest.size() : node.used);
-      uint32_t common = 1;
+void PageTree::at_depth(uint32_t tenant, std::span<const int32_t> tokens, const Walk& walk, uint64_t depth, const See& see) const {
+  const std::span<const int32_t> rest = tokens.subspan(depth * kPageTokens);
+  const NodeId parent = depth == 0 ? root_of(tenant) : walk.path[depth - 1];
+  for (NodeId id = buckets_[bucket_index(parent, rest[0])]; id != kNoNode; id = nodes_[id].bucket_next) {
+    const Node& node = nodes_[id];
+    const int32_t* have = tokens_.data() + uint64_t{id} * kPageTokens;
+    if (node.parent != parent || have[0] != rest[0]) continue;
+    const uint32_t most = static_cast<uint32_t>(rest.size() < node.used ? rest.size() : node.used);
+    uint32_t common = 1;
+    if (most == kPageTokens && std::memcmp(have, rest.data(), kPageTokens * sizeof(int32_t)) == 0) {
+      common = most;  // nearly always, and a few times faster than one by one
+    } else {
       while (common < most && have[common] == rest[common]) ++common;
-      see(id, common);
-      if (common > best_common) {
-        best_common = common;
-        best = id;
-      }
     }
-    if (best_common < kPageTokens) {
-      out.partial = best;
-      out.matched += best_common;
-      return;
-    }
-    out.path.push_back(best);
-    out.matched += kPageTokens;
-    parent = best;
+    see(id, common);
   }
 }
 

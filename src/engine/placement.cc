@@ -10,7 +10,7 @@ void place_prompt(const PlacementRequest& r, std::vector<Mark>& out) {
   // An identical prompt computes its last token for the logits, so the end that it can resume lies one before.
   const uint64_t end = r.prompt - 1;
   const auto add = [&](uint64_t position, Kind kind) {
-    if (position <= r.resume || position > end) return;
+    if (position <= r.resume || position > end || (r.resume > 0 && position < r.resume + kNearTokens)) return;
     for (const Mark& mark : out) {
       if (position == mark.position || (position < mark.position ? mark.position - position : position - mark.position) < kNearTokens) return;
     }
@@ -18,7 +18,7 @@ void place_prompt(const PlacementRequest& r, std::vector<Mark>& out) {
   };
   add(end, Kind::kPromptEnd);
   add(r.system_end, Kind::kSystemEnd);
-  if (r.matched > r.resume) add(r.matched, Kind::kJunction);
+  if (r.shared > r.resume) add(r.shared, Kind::kJunction);
   const uint64_t before = end > kBeforeEndTokens ? end - kBeforeEndTokens : 0;
   add(std::max(before, std::min(r.last_message, end)), Kind::kBeforeEnd);
   std::sort(out.begin(), out.end(), [](const Mark& a, const Mark& b) { return a.position < b.position; });

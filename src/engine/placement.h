@@ -16,7 +16,7 @@ struct Mark {
 
 struct PlacementRequest {
   uint64_t resume = 0;      // tokens not computed
-  uint64_t matched = 0;     // tokens that agree with something stored: a junction if the prompt goes on differently
+  uint64_t shared = 0;      // tokens that agree with something stored or lost: a junction if the prompt goes on differently
   uint64_t prompt = 0;      // tokens of the prompt
   uint64_t system_end = 0;  // 0: unknown
   uint64_t last_message = 0;  // where the last message starts; 0: unknown

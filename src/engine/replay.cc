@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <charconv>
-#include <chrono>
 
 #include "engine/eviction.h"
 #include "engine/placement.h"
+#include "engine/replay_clairvoyant.h"
+#include "engine/replay_player.h"
+#include "platform/clock.h"
 
 namespace sluice::engine {
 namespace {
@@ -22,7 +24,7 @@ uint64_t splitmix64(uint64_t x) {
 }
 
 struct Policy {
-  enum class Place : uint8_t { kOurs, kEveryK, kLastK, kEnds } place = Place::kOurs;
+  enum class Place : uint8_t { kOurs, kEveryK, kLastK, kEnds, kWants, kWhole } place = Place::kOurs;
   uint64_t k = 0;
   bool grid = true;
   std::unique_ptr<Evictor> evictor;
@@ -61,90 +63,51 @@ Result<Policy> parse_policy(const std::string& text) {
   } else if (name == "marconi") {
     policy.place = Policy::Place::kEnds;
     policy.evictor = marconi_evictor(number);
+  } else if (name == "clairvoyant") {
+    policy.place = Policy::Place::kWants;
+  } else if (name == "llama") {
+    policy.place = Policy::Place::kWhole;
   } else {
-    return Error{fmt::format("policy '{}' is not one of ours, lru-blocks:K, align:K, leaf-lru, marconi:A", text)};
+    return Error{fmt::format("policy '{}' is not one of ours, lru-blocks:K, align:K, leaf-lru, marconi:A, llama, clairvoyant", text)};
   }
   return policy;
 }
 
-// The stub's state at a position: a hash of all tokens before it, followed along the sequence.
-class StubState {
+// A policy over the real store.
+class StorePlayer final : public Player {
  public:
-  explicit StubState(std::span<const int32_t> tokens) : tokens_(tokens) {}
-  uint64_t at(uint64_t position) {
-    for (; position_ < position; ++position_) hash_ = (hash_ ^ static_cast<uint32_t>(tokens_[position_])) * 0x9e3779b97f4a7c15ull + (hash_ >> 47);
-    return hash_;
-  }
+  StorePlayer(Policy policy, const CostModel& cost, const Wants* wants, Clairvoyant* oracle, std::unique_ptr<StateStore> store)
+      : policy_(std::move(policy)), cost_(cost), wants_(wants), oracle_(oracle), store_(std::move(store)) {}
 
- private:
-  std::span<const int32_t> tokens_;
-  uint64_t position_ = 0, hash_ = 1;
-};
-
-class Run {
- public:
-  Run(const Trace& trace, const Policy& policy, StateStore& store, ReplayResult& result)
-      : trace_(trace), policy_(policy), store_(store), result_(result) {}
-
-  void all(const CostModel& cost) {
-    for (uint64_t r = 0; r < trace_.requests.size(); ++r) one(trace_.requests[r], cost);
-    std::sort(recomputed_.begin(), recomputed_.end());
-    const auto quantile = [&](size_t percent) { return recomputed_.empty() ? 0 : recomputed_[(recomputed_.size() - 1) * percent / 100]; };
-    result_.recomputed_p50 = quantile(50);
-    result_.recomputed_p95 = quantile(95);
-    result_.recomputed_p99 = quantile(99);
-  }
-
- private:
-  using Clock = std::chrono::steady_clock;
-
-  void one(const TraceRequest& request, const CostModel& cost) {
-    write_tokens(request, tokens_);
-    const std::span<const int32_t> all(tokens_), prompt = all.first(request.prompt);
-    auto start = Clock::now();
-    store_.lookup({.tenant = 0, .program = 0, .now_ms = request.time_ms, .tokens = prompt, .message_starts = {}}, lookup_);
-    auto spent = Clock::now() - start;
-    StubState state(all);
-    if (lookup_.resume > 0 && state.at(lookup_.resume) != lookup_.payload) ++result_.wrong_states;
-    count(request, cost);
-    place(request);
-    for (Mark& mark : marks_) {
-      const uint64_t payload = state.at(mark.position);
-      start = Clock::now();
-      store_.insert({.tenant = 0, .now_ms = request.time_ms, .tokens = all.first(mark.position), .kind = mark.kind,
-                     .turn = lookup_.resume > request.system_end ? 1u : 0u, .payload = payload, .state = {}, .pages = {}});
-      spent += Clock::now() - start;
+  void play(const ReplayTurn& turn) override {
+    const TraceRequest& request = *turn.request;
+    uint64_t start = platform::thread_cpu_ns();
+    store_->lookup({.tenant = 0, .program = 0, .now_ms = request.time_ms, .tokens = turn.prompt(), .message_starts = {}}, lookup_);
+    store_->release(lookup_);  // the state is copied before anything runs: what a sequence runs on is not the store's
+    result.store_ns += platform::thread_cpu_ns() - start;
+    if (lookup_.resume > 0 && turn.states[lookup_.resume] != lookup_.payload) ++result.wrong_states;
+    count_turn(*this, turn, cost_, {lookup_.resume, lookup_.matched, lookup_.lost_position});
+    place(turn);
+    start = platform::thread_cpu_ns();
+    for (const Mark& mark : marks_) {
+      store_->insert({.tenant = 0, .now_ms = request.time_ms, .tokens = turn.tokens.first(mark.position), .kind = mark.kind,
+                      .turn = lookup_.resume > request.system_end ? 1u : 0u, .payload = turn.states[mark.position], .state = {}, .pages = {}});
     }
-    start = Clock::now();
-    store_.release(lookup_);
-    spent += Clock::now() - start;
-    result_.store_ns += static_cast<uint64_t>(std::chrono::nanoseconds(spent).count());
+    result.store_ns += platform::thread_cpu_ns() - start;
+    result.store = store_->stats();
   }
 
-  void count(const TraceRequest& request, const CostModel& cost) {
-    result_.requests += 1;
-    result_.prompt_tokens += request.prompt;
-    result_.resumed_tokens += lookup_.resume;
-    result_.cost_all += cost.between(0, request.prompt);
-    result_.cost_saved += cost.between(0, lookup_.resume);
-    recomputed_.push_back(request.prompt - lookup_.resume);
-    const uint64_t lost = std::max(lookup_.lost_position, lookup_.resume) - lookup_.resume;
-    const uint64_t distance = std::max(lookup_.matched, lookup_.resume) - lookup_.resume;
-    result_.lost_tokens += lost;
-    result_.distance_tokens += distance > lost ? distance - lost : 0;
-    result_.new_tokens += request.prompt - lookup_.resume - std::max(lost, distance);
-  }
-
+ private:
   // Where this policy keeps states of the request's own tokens.
-  void place(const TraceRequest& request) {
+  void place(const ReplayTurn& turn) {
     marks_.clear();
-    const uint64_t resume = lookup_.resume, end = tokens_.size() - 1, prompt_end = request.prompt - 1;
+    const uint64_t resume = lookup_.resume, end = turn.end(), prompt_end = turn.request->prompt - 1;
     const auto add = [&](uint64_t position, Kind kind) {
       if (position > resume && position <= end && (marks_.empty() || marks_.back().position < position)) marks_.push_back({position, kind});
     };
     switch (policy_.place) {
       case Policy::Place::kOurs:
-        place_prompt({resume, lookup_.matched, request.prompt, request.system_end, 0}, marks_);
+        place_prompt({resume, lookup_.shared, turn.request->prompt, turn.request->system_end, turn.request->last_message}, marks_);
         if (policy_.grid) merge_grid(resume, prompt_end);
         add(end, Kind::kAnswerEnd);
         break;
@@ -157,10 +120,23 @@ class Run {
         add(end / policy_.k * policy_.k, Kind::kAnswerEnd);
         break;
       case Policy::Place::kEnds:
-        if (lookup_.matched < request.prompt) add(lookup_.matched, Kind::kJunction);
+        if (lookup_.matched < turn.request->prompt) add(lookup_.matched, Kind::kJunction);
         add(end, Kind::kAnswerEnd);
         break;
+      case Policy::Place::kWants: place_wanted(turn); break;
+      case Policy::Place::kWhole: break;
     }
+  }
+
+  void place_wanted(const ReplayTurn& turn) {
+    for (const Want& want : wants_->at(turn.number)) {
+      if (want.position > lookup_.resume) {
+        marks_.push_back({want.position, Kind::kGrid});
+      } else if (const uint32_t there = store_->find(0, turn.tokens.first(want.position)); there != kNoCheckpoint) {
+        oracle_->set_next(there, want.request);
+      }
+    }
+    oracle_->expect(wants_->at(turn.number));
   }
 
   void merge_grid(uint64_t from, uint64_t to) {
@@ -174,17 +150,70 @@ class Run {
     std::sort(marks_.begin(), marks_.end(), [](const Mark& a, const Mark& b) { return a.position < b.position; });
   }
 
-  const Trace& trace_;
-  const Policy& policy_;
-  StateStore& store_;
-  ReplayResult& result_;
+  Policy policy_;
+  CostModel cost_;
+  const Wants* wants_;
+  Clairvoyant* oracle_;  // the store's evictor, if it is that one
+  std::unique_ptr<StateStore> store_;
   Lookup lookup_;
-  std::vector<int32_t> tokens_;
   std::vector<Mark> marks_, grid_;
-  std::vector<uint64_t> recomputed_;
 };
 
+Result<std::unique_ptr<Player>> make_player(const ReplayCase& c, const ReplayShape& shape, const Wants& wants) {
+  SLUICE_TRY(Policy policy, parse_policy(c.policy));
+  if (policy.place == Policy::Place::kWhole) return llama_player(shape, c.budget_bytes);
+  Clairvoyant* oracle = nullptr;
+  if (policy.place == Policy::Place::kWants) {
+    auto evictor = std::make_unique<Clairvoyant>();
+    oracle = evictor.get();
+    policy.evictor = std::move(evictor);
+  }
+  StoreOptions options;
+  options.budget_bytes = c.budget_bytes;
+  options.page_bytes = shape.page_bytes;
+  options.state_bytes = shape.state_bytes;
+  options.cost = shape.cost;
+  SLUICE_TRY(std::unique_ptr<StateStore> store, StateStore::create(options, std::move(policy.evictor)));
+  return std::unique_ptr<Player>(std::make_unique<StorePlayer>(std::move(policy), shape.cost, &wants, oracle, std::move(store)));
+}
+
+// The stub's states: at each position a hash of all tokens before it.
+void write_states(std::span<const int32_t> tokens, std::vector<uint64_t>& out) {
+  out.resize(tokens.size() + 1);
+  uint64_t hash = 1;
+  out[0] = hash;
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    hash = (hash ^ static_cast<uint32_t>(tokens[i])) * 0x9e3779b97f4a7c15ull + (hash >> 47);
+    out[i + 1] = hash;
+  }
+}
+
+void finish(Player& player) {
+  std::vector<uint64_t>& recomputed = player.recomputed;
+  std::sort(recomputed.begin(), recomputed.end());
+  const auto quantile = [&](size_t percent) { return recomputed.empty() ? 0 : recomputed[(recomputed.size() - 1) * percent / 100]; };
+  player.result.recomputed_p50 = quantile(50);
+  player.result.recomputed_p95 = quantile(95);
+  player.result.recomputed_p99 = quantile(99);
+}
+
 }  // namespace
+
+void count_turn(Player& player, const ReplayTurn& turn, const CostModel& cost, const Resumed& r) {
+  ReplayResult& result = player.result;
+  const uint64_t prompt = turn.request->prompt;
+  result.requests += 1;
+  result.prompt_tokens += prompt;
+  result.resumed_tokens += r.resume;
+  result.cost_all += cost.between(0, prompt);
+  result.cost_saved += cost.between(0, r.resume);
+  player.recomputed.push_back(prompt - r.resume);
+  const uint64_t lost = std::max(r.lost, r.resume) - r.resume;
+  const uint64_t distance = std::max(r.matched, r.resume) - r.resume;
+  result.lost_tokens += lost;
+  result.distance_tokens += distance > lost ? distance - lost : 0;
+  result.new_tokens += prompt - r.resume - std::max(lost, distance);
+}
 
 void write_tokens(const TraceRequest& request, std::vector<int32_t>& out) {
   uint64_t size = 0;
@@ -202,21 +231,34 @@ void write_tokens(const TraceRequest& request, std::vector<int32_t>& out) {
   }
 }
 
-Result<ReplayResult> replay(const Trace& trace, const ReplayShape& shape, uint64_t budget_bytes, const std::string& policy) {
-  SLUICE_TRY(Policy parsed, parse_policy(policy));
-  StoreOptions options;
-  options.budget_bytes = budget_bytes;
-  options.page_bytes = shape.page_bytes;
-  options.state_bytes = shape.state_bytes;
-  options.cost = shape.cost;
-  SLUICE_TRY(std::unique_ptr<StateStore> store, StateStore::create(options, std::move(parsed.evictor)));
-  ReplayResult result;
-  result.trace = trace.name;
-  result.policy = policy;
-  result.budget_bytes = budget_bytes;
-  Run(trace, parsed, *store, result).all(shape.cost);
-  result.store = store->stats();
-  return result;
+Result<std::vector<ReplayResult>> replay(const Trace& trace, const History& history, const ReplayShape& shape, std::span<const ReplayCase> cases) {
+  const bool asks = std::any_of(cases.begin(), cases.end(), [](const ReplayCase& c) { return c.policy == "clairvoyant"; });
+  const Wants wants = asks ? find_wants(trace, history) : Wants();
+  std::vector<std::unique_ptr<Player>> players;
+  for (const ReplayCase& c : cases) {
+    SLUICE_TRY(std::unique_ptr<Player> player, make_player(c, shape, wants));
+    player->result.trace = trace.name;
+    player->result.policy = c.policy;
+    player->result.budget_bytes = c.budget_bytes;
+    players.push_back(std::move(player));
+  }
+  std::vector<int32_t> tokens;
+  std::vector<uint64_t> states;
+  for (uint64_t r = 0; r < trace.requests.size(); ++r) {
+    write_tokens(trace.requests[r], tokens);
+    write_states(tokens, states);
+    for (const auto& player : players) player->play({r, &trace.requests[r], tokens, states});
+  }
+  std::vector<ReplayResult> results;
+  double last_bound = 0;
+  for (const auto& player : players) {
+    finish(*player);
+    ReplayResult& result = player->result;
+    const bool known = !results.empty() && results.back().budget_bytes == result.budget_bytes;
+    result.cost_bound = last_bound = known ? last_bound : bound(trace, history, shape, result.budget_bytes);
+    results.push_back(std::move(result));
+  }
+  return results;
 }
 
 }  // namespace sluice::engine

@@ -1,10 +1,10 @@
 // Replaying traffic over the real store with a stub in place of the model: the state is a hash of the tokens, so every hit also checks that it is the
 // right one. bound() is what no policy can exceed. Same trace, policy and budget: same bytes of output (times aside).
-// Next: replay_generator.h, cli/replay_traces.h (traffic), eviction.h (policies), docs/state.md (results).
+// Next: replay_player.h, replay_generator.h, cli/replay_traces.h (traffic), eviction.h (policies), docs/state.md (results).
 #pragma once
 
 #include <cstdint>
-#include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -25,6 +25,7 @@ struct TraceRequest {
   std::vector<Piece> pieces;  // prompt, then answer
   uint64_t prompt = 0;        // tokens
   uint64_t system_end = 0;    // 0: unknown
+  uint64_t last_message = 0;  // where the prompt's last message starts; 0: unknown
   uint64_t time_ms = 0;
 };
 
@@ -63,11 +64,16 @@ struct ReplayResult {
   uint64_t new_tokens = 0, distance_tokens = 0, lost_tokens = 0;  // recomputed, by reason
   uint64_t recomputed_p50 = 0, recomputed_p95 = 0, recomputed_p99 = 0;
   uint64_t wrong_states = 0;  // hits whose state was not that of the prompt's tokens; always 0
-  uint64_t store_ns = 0;
+  uint64_t store_ns = 0;      // CPU time
   StoreStats store;
 };
 
-// policy: ours, ours-without-grid, lru-blocks:K, align:K, leaf-lru, marconi:A.
-Result<ReplayResult> replay(const Trace& trace, const ReplayShape& shape, uint64_t budget_bytes, const std::string& policy);
+// policy: ours, lru-blocks:K, align:K, leaf-lru, marconi:A, llama, clairvoyant.
+struct ReplayCase {
+  uint64_t budget_bytes = 0;
+  std::string policy;
+};
+// All cases side by side, one result each: the trace is spelt once.
+Result<std::vector<ReplayResult>> replay(const Trace& trace, const History& history, const ReplayShape& shape, std::span<const ReplayCase> cases);
 
 }  // namespace sluice::engine

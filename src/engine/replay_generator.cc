@@ -133,6 +133,7 @@ class Generator {
     for (const Message& m : c.messages) out.pieces.insert(out.pieces.end(), m.pieces.begin(), m.pieces.end());
     for (const Piece& p : out.pieces) out.prompt += p.tokens;
     out.system_end = c.messages[0].tokens();
+    out.last_message = out.prompt - c.messages.back().tokens();
     c.messages.push_back(message(log_normal(250, 0.8), false));
     out.pieces.insert(out.pieces.end(), c.messages.back().pieces.begin(), c.messages.back().pieces.end());
     trace_.requests.push_back(std::move(out));

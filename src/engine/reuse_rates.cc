@@ -26,12 +26,13 @@ uint64_t ReuseRates::bucket_begin(uint32_t b) {
 }
 
 ReuseRates::ReuseRates(uint32_t kinds, uint32_t variants)
-    : kinds_(kinds), variants_(variants), counts_(uint64_t{kinds} * variants * kBuckets), table_(counts_.size()) {
-  rebuild();
+    : kinds_(kinds), variants_(variants), counts_(uint64_t{kinds} * variants * kBuckets), table_(counts_.size()), kind_rate_(uint64_t{kinds} * kBuckets),
+      kind_counts_(kind_rate_.size()), built_(uint64_t{kinds} * variants) {
+  sum_up();
 }
 
-void ReuseRates::waited(uint32_t kind, uint32_t variant, uint64_t from, uint64_t to) {
-  Counts* row = counts_.data() + uint64_t{kind * variants_ + variant} * kBuckets;
+void ReuseRates::waited(uint32_t of, uint64_t from, uint64_t to) {
+  Counts* row = counts_.data() + uint64_t{of} * kBuckets;
   for (uint32_t b = bucket(from); from < to; ++b) {
     const uint64_t end = b + 1 < kBuckets ? std::min(to, bucket_begin(b + 1)) : to;
     row[b].waited += end - from;
@@ -39,54 +40,63 @@ void ReuseRates::waited(uint32_t kind, uint32_t variant, uint64_t from, uint64_t
   }
 }
 
-void ReuseRates::used(uint32_t kind, uint32_t variant, uint64_t idle) { ++counts_[uint64_t{kind * variants_ + variant} * kBuckets + bucket(idle)].used; }
+void ReuseRates::used(uint32_t row, uint64_t idle) { ++counts_[uint64_t{row} * kBuckets + bucket(idle)].used; }
 
 void ReuseRates::tick() {
   ++ticks_;
-  if (ticks_ % 64 == 0 || std::has_single_bit(ticks_)) rebuild();
+  if (ticks_ % 64 == 0 || std::has_single_bit(ticks_)) sum_up();
 }
 
-void ReuseRates::rebuild() {
-  std::array<double, kBuckets> all_waited{}, all_used{}, kind_waited{}, kind_used{}, rate{};
+// What is known of each kind, and of all, by idle time: what stands for classes that were seen little.
+void ReuseRates::sum_up() {
+  ++epoch_;
+  std::fill(kind_counts_.begin(), kind_counts_.end(), Counts());
+  std::array<Counts, kBuckets> all{};
   for (size_t i = 0; i < counts_.size(); ++i) {
-    all_waited[i % kBuckets] += static_cast<double>(counts_[i].waited);
-    all_used[i % kBuckets] += static_cast<double>(counts_[i].used);
+    Counts& kind = kind_counts_[i / (uint64_t{variants_} * kBuckets) * kBuckets + i % kBuckets];
+    kind.waited += counts_[i].waited;
+    kind.used += counts_[i].used;
+    all[i % kBuckets].waited += counts_[i].waited;
+    all[i % kBuckets].used += counts_[i].used;
   }
-  for (uint32_t kind = 0; kind < kinds_; ++kind) {
-    kind_waited.fill(0);
-    kind_used.fill(0);
-    const Counts* row = counts_.data() + uint64_t{kind} * variants_ * kBuckets;
-    for (uint32_t i = 0; i < variants_ * kBuckets; ++i) {
-      kind_waited[i % kBuckets] += static_cast<double>(row[i].waited);
-      kind_used[i % kBuckets] += static_cast<double>(row[i].used);
-    }
-    for (uint32_t variant = 0; variant < variants_; ++variant, row += kBuckets) {
-      double unknown = kPriorRate;
-      for (uint32_t b = 0; b < kBuckets; ++b) {
-        // What is not known of an idle time is taken from the shorter one before it, falling: nothing is kept because nobody waited that long.
-        if (b > 0) unknown *= (8.0 + static_cast<double>(bucket_begin(b - 1))) / (8.0 + static_cast<double>(bucket_begin(b)));
-        const double of_all = (all_used[b] + kPriorWaits * unknown) / (all_waited[b] + kPriorWaits);
-        unknown = of_all;
-        const double of_kind = (kind_used[b] + kPriorWaits * of_all) / (kind_waited[b] + kPriorWaits);
-        rate[b] = (static_cast<double>(row[b].used) + kPriorWaits * of_kind) / (static_cast<double>(row[b].waited) + kPriorWaits);
-      }
-      double* out = table_.data() + uint64_t{kind * variants_ + variant} * kBuckets;
-      for (uint32_t from = 0; from < kBuckets; ++from) {
-        double alive = 1.0, uses = 0.0, waits = 0.0, best = 0.0;
-        for (uint32_t b = from; b + 1 < kBuckets; ++b) {
-          const double width = static_cast<double>(bucket_begin(b + 1) - bucket_begin(b));
-          const double hazard = rate[b] * width;
-          const double chance = hazard / (1.0 + hazard);  // at most 1, no libm
-          uses += alive * chance;
-          waits += alive * width / (1.0 + hazard);
-          alive *= 1.0 - chance;
-          best = std::max(best, uses / waits);
-        }
-        out[from] = best;
-      }
-      out[kBuckets - 1] = 0.0;
+  double unknown = kPriorRate;
+  for (uint32_t b = 0; b < kBuckets; ++b) {
+    // What is not known of an idle time is taken from the shorter one before it, falling: nothing is kept because nobody waited that long.
+    if (b > 0) unknown *= (8.0 + static_cast<double>(bucket_begin(b - 1))) / (8.0 + static_cast<double>(bucket_begin(b)));
+    unknown = (static_cast<double>(all[b].used) + kPriorWaits * unknown) / (static_cast<double>(all[b].waited) + kPriorWaits);
+    for (uint32_t kind = 0; kind < kinds_; ++kind) {
+      const Counts& of = kind_counts_[uint64_t{kind} * kBuckets + b];
+      kind_rate_[uint64_t{kind} * kBuckets + b] = (static_cast<double>(of.used) + kPriorWaits * unknown) / (static_cast<double>(of.waited) + kPriorWaits);
     }
   }
+}
+
+void ReuseRates::build(uint32_t row) {
+  built_[row] = epoch_;
+  const Counts* counts = counts_.data() + uint64_t{row} * kBuckets;
+  const double* kind = kind_rate_.data() + uint64_t{row / variants_} * kBuckets;
+  std::array<double, kBuckets> chance{}, wait{};  // of a use while an idle time lasts, and the requests waited in it
+  for (uint32_t b = 0; b + 1 < kBuckets; ++b) {
+    const double rate = (static_cast<double>(counts[b].used) + kPriorWaits * kind[b]) / (static_cast<double>(counts[b].waited) + kPriorWaits);
+    const double width = static_cast<double>(bucket_begin(b + 1) - bucket_begin(b));
+    const double hazard = rate * width;
+    chance[b] = hazard / (1.0 + hazard);  // at most 1, no libm
+    wait[b] = width / (1.0 + hazard);
+  }
+  double* out = table_.data() + uint64_t{row} * kBuckets;
+  for (uint32_t from = 0; from + 1 < kBuckets; ++from) {
+    double alive = 1.0, uses = 0.0, waits = 0.0, best_uses = 0.0, best_waits = 1.0;
+    for (uint32_t b = from; b + 1 < kBuckets && alive > 1e-3; ++b) {
+      uses += alive * chance[b];
+      waits += alive * wait[b];
+      alive *= 1.0 - chance[b];
+      if (uses * best_waits <= best_uses * waits) continue;
+      best_uses = uses;
+      best_waits = waits;
+    }
+    out[from] = best_uses / best_waits;
+  }
+  out[kBuckets - 1] = 0.0;
 }
 
 }  // namespace sluice::engine

@@ -268,7 +268,7 @@ void Scheduler::start(Job& job) {
                    lookup_);
     job.resumed = choice.kept = lookup_.resume;
   } else {
-    lookup_.resume = lookup_.matched = 0;
+    lookup_.resume = lookup_.matched = lookup_.shared = 0;
     lookup_.checkpoint = kNoCheckpoint;
   }
   if (job.disk_failed && lookup_.reason != MissReason::kNone) lookup_.reason = MissReason::kDiskReadFailed;
@@ -288,7 +288,7 @@ void Scheduler::place_checkpoints(Job& job, const Lookup& lookup) {
   const Request& r = job.request;
   std::vector<Mark>& marks = marks_;
   const uint64_t last_message = r.message_starts.empty() ? 0 : r.message_starts.back();
-  place_prompt({lookup.resume, lookup.matched, r.prompt.size(), r.system_end, last_message}, marks);
+  place_prompt({lookup.resume, lookup.shared, r.prompt.size(), r.system_end, last_message}, marks);
   for (const Mark& mark : marks) {
     if (mark.position >= job.resumed + kNearTokens) job.places.push_back({mark.position, mark.kind});
   }

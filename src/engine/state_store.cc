@@ -10,7 +10,6 @@
 namespace sluice::engine {
 namespace {
 
-constexpr uint32_t kLosses = 8192;
 constexpr uint32_t kRecordsMax = 1u << 20;
 constexpr uint32_t kPathReserved = 4096;  // pages of one conversation; longer ones let the path grow
 constexpr uint64_t kTableBytesPerBlock = 3 * sizeof(uint32_t);  // references, next, free list
@@ -22,7 +21,7 @@ Result<std::unique_ptr<StateStore>> StateStore::create(const StoreOptions& optio
   const uint64_t state_blocks = (options.state_bytes + options.page_bytes - 1) / options.page_bytes;
   const uint64_t per_block = options.page_bytes + PageTree::bytes_per_node() + kTableBytesPerBlock;
   const uint64_t records = std::min<uint64_t>(options.budget_bytes / (std::max<uint64_t>(state_blocks, 1) * per_block) + 2, kRecordsMax);
-  const uint64_t fixed = records * (sizeof(Checkpoint) + sizeof(uint32_t)) + kLosses * sizeof(Loss);
+  const uint64_t fixed = records * (sizeof(Checkpoint) + sizeof(uint32_t)) + kLosses * (sizeof(Loss) + sizeof(uint32_t));
   const uint64_t least = fixed + (state_blocks + 1) * per_block;
   if (options.budget_bytes < least) {
     return Error{fmt::format("a state store of {} bytes cannot hold one state of {} bytes with a page: it needs {}", options.budget_bytes,
@@ -40,31 +39,36 @@ Result<std::unique_ptr<StateStore>> StateStore::create(const StoreOptions& optio
 }
 
 StateStore::StateStore(const StoreOptions& options, std::unique_ptr<Evictor> evictor, BlockPool pool, uint32_t nodes, uint32_t records)
-    : options_(options), evictor_(std::move(evictor)), pool_(std::move(pool)), tree_(nodes), records_(records), losses_(kLosses) {
+    : options_(options), evictor_(std::move(evictor)), pool_(std::move(pool)), tree_(nodes), records_(records), losses_(kLosses), loss_tags_(kLosses) {
   for (uint32_t i = records; i > 0; --i) free_records_.push_back(i - 1);
   walk_.path.reserve(std::min(nodes, kPathReserved));
+  losses_met_.reserve(kLosses);
 }
 
 uint64_t StateStore::bytes_for(const StoreOptions& options, uint64_t blocks) {
   const uint64_t state_blocks = (options.state_bytes + options.page_bytes - 1) / options.page_bytes;
   const uint64_t per_block = options.page_bytes + PageTree::bytes_per_node() + kTableBytesPerBlock;
   const uint64_t record = sizeof(Checkpoint) + sizeof(uint32_t), per_record = std::max<uint64_t>(state_blocks, 1) * per_block;
-  const uint64_t needed = std::max(blocks, state_blocks + 1) * per_block + 3 * record + kLosses * sizeof(Loss);
+  const uint64_t needed = std::max(blocks, state_blocks + 1) * per_block + 3 * record + kLosses * (sizeof(Loss) + sizeof(uint32_t));
   return needed + needed / (per_record - record) * record + record;  // create() makes a record for every per_record bytes
 }
 
 uint32_t StateStore::deepest(std::span<const int32_t> tokens, uint32_t tenant, uint64_t limit) {
+  tree_.walk(tenant, tokens, walk_);
   uint32_t best = kNoCheckpoint;
   uint64_t best_position = 0;
-  tree_.walk(tenant, tokens, walk_, [&](NodeId node, uint32_t common) {
-    const uint64_t agreed = uint64_t{tree_[node].depth} * kPageTokens + common;
-    for (uint32_t c = tree_[node].first_checkpoint; c != kNoCheckpoint; c = records_[c].next_in_node) {
-      const uint64_t position = records_[c].position;
-      if (position > agreed || position > limit || position <= best_position) continue;
-      best_position = position;
-      best = c;
-    }
-  });
+  // From the deepest page up: nothing in a page above can lie deeper.
+  for (uint64_t depth = walk_.path.size() + (walk_.partial == kNoNode ? 0 : 1); depth > 0 && best == kNoCheckpoint; --depth) {
+    tree_.at_depth(tenant, tokens, walk_, depth - 1, [&](NodeId node, uint32_t common) {
+      const uint64_t agreed = (depth - 1) * kPageTokens + common;
+      for (uint32_t c = tree_[node].first_checkpoint; c != kNoCheckpoint; c = records_[c].next_in_node) {
+        const uint64_t position = records_[c].position;
+        if (position > agreed || position > limit || position <= best_position) continue;
+        best_position = position;
+        best = c;
+      }
+    });
+  }
   return best;
 }
 
@@ -86,7 +90,7 @@ void StateStore::lookup(const LookupRequest& request, Lookup& out) {
   ++stats_.lookups;
   expire();
   evictor_->next_request(*this);
-  out.resume = out.matched = out.payload = out.distance = out.lost_position = out.lost_at_ms = out.lost_to_bytes = 0;
+  out.resume = out.matched = out.shared = out.payload = out.distance = out.lost_position = out.lost_at_ms = out.lost_to_bytes = 0;
   out.checkpoint = kNoCheckpoint;
   out.pages.clear();
   out.reason = MissReason::kNone;
@@ -102,9 +106,12 @@ void StateStore::lookup(const LookupRequest& request, Lookup& out) {
   }
   const uint32_t found = deepest(request.tokens, request.tenant, request.tokens.size() - 1);
   out.matched = walk_.matched;
+  out.shared = out.matched;
+  find_losses(request);
   NodeId node = kNoNode;
   if (found != kNoCheckpoint) {
-    refresh(found);
+    const bool wanted_more = !losses_met_.empty() && losses_[losses_met_.back()].position > records_[found].position;
+    refresh(found, wanted_more);
     Checkpoint& c = records_[found];
     ++c.leases;
     ++stats_.hits;
@@ -126,6 +133,7 @@ void StateStore::lookup(const LookupRequest& request, Lookup& out) {
     }
   }
   explain(request, out);
+  haunt(out);
 }
 
 void StateStore::hold(uint32_t checkpoint, Lookup& out) {
@@ -173,17 +181,19 @@ void StateStore::state_parts(uint32_t checkpoint, uint64_t bytes, std::vector<st
 }
 
 // A hit refreshes the one checkpoint that it consumes; those on the way to it are told that they were passed.
-void StateStore::refresh(uint32_t id) {
-  evictor_->consumed(*this, id);
+void StateStore::refresh(uint32_t id, bool wanted_more) {
   Checkpoint& c = records_[id];
-  ++c.hits;
-  c.passes = 0;
+  evictor_->consumed(*this, id, wanted_more);
+  c.hits += wanted_more ? 0 : 1;
+  c.passes = wanted_more ? c.passes + 1 : 0;
+  c.left = false;
   c.last_use = c.touched = c.counted_until = request_;
   c.touched_ms = now_ms_;
   if (c.pin_until_ms > now_ms_) c.pin_until_ms = now_ms_ + c.pin_ttl_ms;
   for (uint32_t up = c.parent; up != kNoCheckpoint; up = records_[up].parent) {
     evictor_->passed(*this, up);
     ++records_[up].passes;
+    records_[up].left = false;
     records_[up].touched = records_[up].counted_until = request_;
     records_[up].touched_ms = now_ms_;
   }
@@ -264,10 +274,10 @@ uint32_t StateStore::insert(const InsertRequest& request) {
   c.touched_ms = now_ms_;
   if (before != kNoCheckpoint) ++records_[before].children;
   count_up(guard, id);
+  evictor_->made(*this, id);
   const uint64_t new_pages = request.pages.empty() ? pages - have : 0, new_state = request.state_blocks == nullptr ? state_blocks_ : 0;
   if (!make_room(static_cast<uint32_t>(new_state + new_pages), id, request.always, request.spare_only) || tree_.free_count() < pages - have) {
-    drop(id);
-    ++stats_.refused;
+    refuse(id, request.tokens);
     return kNoCheckpoint;
   }
   if (std::find(tenants_.begin(), tenants_.end(), request.tenant) == tenants_.end()) tenants_.push_back(request.tenant);
@@ -316,6 +326,7 @@ void StateStore::place(const InsertRequest& request, uint32_t id, NodeId guard) 
     at += bytes;
   }
   adopt_children(id);
+  take_over_loss(id);
   ++stats_.made;
   ++stats_.held;
   note_peak();
@@ -354,15 +365,75 @@ void StateStore::adopt_children(uint32_t id) {
   }
 }
 
+// The place for one more loss: its own, an empty one, or the oldest of its set.
+StateStore::Loss& StateStore::loss_for(uint64_t prefix_hash, uint64_t hash) {
+  const uint32_t set = static_cast<uint32_t>(prefix_hash) & (kLosses - kLossWays), tag = static_cast<uint32_t>(prefix_hash >> 32) | 1u;
+  uint32_t place = set;
+  for (uint32_t i = set; i < set + kLossWays; ++i) {
+    if (loss_tags_[i] == 0 || (loss_tags_[i] == tag && losses_[i].hash == hash)) {
+      place = i;
+      break;
+    }
+    if (losses_[i].ghost.touched < losses_[place].ghost.touched) place = i;
+  }
+  if (loss_tags_[place] != 0) evictor_->forgotten(*this, losses_[place].ghost);
+  loss_tags_[place] = tag;
+  losses_[place] = {};
+  losses_[place].prefix_hash = prefix_hash;
+  losses_[place].hash = hash;
+  return losses_[place];
+}
+
+// What is there is no ghost any more.
+void StateStore::take_over_loss(uint32_t id) {
+  Checkpoint& c = records_[id];
+  const Node& node = tree_[c.node];
+  const uint32_t set = static_cast<uint32_t>(node.prefix_hash) & (kLosses - kLossWays), tag = static_cast<uint32_t>(node.prefix_hash >> 32) | 1u;
+  for (uint32_t i = set; i < set + kLossWays; ++i) {
+    if (loss_tags_[i] != tag || losses_[i].position != c.position || losses_[i].prefix_hash != node.prefix_hash) continue;
+    const auto tokens = tree_.tokens(c.node).first(c.position - uint64_t{node.depth} * kPageTokens);
+    if (PageTree::hash_page(node.prefix_hash, tokens) != losses_[i].hash) continue;
+    evictor_->forgotten(*this, losses_[i].ghost);
+    c.hits = losses_[i].ghost.hits;
+    loss_tags_[i] = 0;
+  }
+}
+
 void StateStore::evict(uint32_t id, uint64_t need_bytes, bool expired) {
   const Checkpoint& c = records_[id];
   SLUICE_CHECK(may_go(c));
   const Node& node = tree_[c.node];
-  losses_[node.prefix_hash & (kLosses - 1)] = {node.prefix_hash, c.position, now_ms_, need_bytes, expired, node.below == 1};
+  const auto tokens = tree_.tokens(c.node).first(c.position - uint64_t{node.depth} * kPageTokens);
+  Loss& loss = loss_for(node.prefix_hash, PageTree::hash_page(node.prefix_hash, tokens));
+  loss.position = c.position;
+  loss.at_ms = now_ms_;
+  loss.need_bytes = need_bytes;
+  loss.expired = expired;
+  loss.kv_too = node.below == 1;
   ++(expired ? stats_.expired : stats_.evicted);
   unpin(id);
+  evictor_->lost(*this, id, loss.ghost);
   drop(id);
   --stats_.held;
+}
+
+// A newcomer that was not worth its bytes: what it would have answered for is remembered all the same.
+void StateStore::refuse(uint32_t id, std::span<const int32_t> tokens) {
+  const Checkpoint& c = records_[id];
+  ++stats_.refused;
+  uint64_t depth = 0, hash = c.node;  // a root: what hash_page() of the first page starts from
+  if (c.node < 0x80000000u) {
+    depth = tree_[c.node].depth;
+    hash = tree_[c.node].prefix_hash;
+  }
+  const uint64_t last = (c.position - 1) / kPageTokens;
+  for (; depth < last; ++depth) hash = PageTree::hash_page(hash, tokens.subspan(depth * kPageTokens, kPageTokens));
+  Loss& loss = loss_for(hash, PageTree::hash_page(hash, tokens.subspan(depth * kPageTokens)));
+  loss.position = c.position;
+  loss.at_ms = now_ms_;
+  loss.refused = true;
+  evictor_->lost(*this, id, loss.ghost);
+  drop(id);
 }
 
 // Gives up a checkpoint and every page that only it kept. Also undoes one that is being built.
@@ -382,7 +453,7 @@ void StateStore::drop(uint32_t id) {
     if (n.below == 1) records_[n.below_xor].exclusive_known = false;
     if (n.below == 0) {
       pool_.release(n.page);
-      tree_.remove(node);
+      tree_.remove(node, walk_);
     }
     node = parent;
   }

@@ -69,6 +69,7 @@ struct Lookup {
   std::optional<uint32_t> message;           // index in message_starts
   uint64_t distance = 0;                     // kNearestCheckpoint: tokens between the checkpoint and where the prompt parts
   uint64_t lost_position = 0, lost_at_ms = 0, lost_to_bytes = 0;  // evicted or expired: which, when, for a need of how many bytes
+  uint64_t shared = 0;                       // tokens that agree with something stored or lost: where a junction is, at least `matched`
 };
 
 struct InsertRequest {
@@ -139,9 +140,12 @@ class StateStore final : private StoreView {
   void check() const;
 
  private:
+  static constexpr uint32_t kLosses = 4096, kLossWays = 4;
+  // A checkpoint that went or was refused. Hashes and positions, no text; known again by the hash of all its tokens.
   struct Loss {
-    uint64_t prefix_hash = 0, position = 0, at_ms = 0, need_bytes = 0;
-    bool expired = false, kv_too = false;
+    uint64_t hash = 0, prefix_hash = 0, position = 0, at_ms = 0, need_bytes = 0;
+    bool expired = false, kv_too = false, refused = false;
+    Ghost ghost;
   };
 
   StateStore(const StoreOptions& options, std::unique_ptr<Evictor> evictor, BlockPool pool, uint32_t nodes, uint32_t records);
@@ -154,10 +158,11 @@ class StateStore final : private StoreView {
   const CostModel& cost() const override { return options_.cost; }
 
   uint32_t deepest(std::span<const int32_t> tokens, uint32_t tenant, uint64_t limit);
-  void refresh(uint32_t id);
+  void refresh(uint32_t id, bool wanted_more);
   void explain(const LookupRequest& request, Lookup& out);
   void explain_difference(const LookupRequest& request, Lookup& out) const;
-  const Loss* find_loss(const LookupRequest& request, uint64_t resume) const;
+  void find_losses(const LookupRequest& request);
+  void haunt(Lookup& out);
   bool other_tenant_has(const LookupRequest& request) const;
 
   bool make_room(uint32_t blocks, uint32_t newcomer, bool always, bool spare_only);
@@ -167,6 +172,9 @@ class StateStore final : private StoreView {
   bool is_prefix_of(const Checkpoint& shorter, const Checkpoint& longer) const;
   void count_up(NodeId from, uint32_t id);
   void evict(uint32_t id, uint64_t need_bytes, bool expired);
+  void refuse(uint32_t id, std::span<const int32_t> tokens);
+  Loss& loss_for(uint64_t prefix_hash, uint64_t hash);
+  void take_over_loss(uint32_t id);
   void drop(uint32_t id);
   void expire();
   void note_peak();
@@ -177,7 +185,9 @@ class StateStore final : private StoreView {
   PageTree tree_;
   std::vector<Checkpoint> records_;
   std::vector<uint32_t> free_records_;
-  std::vector<Loss> losses_;  // direct-mapped by prefix_hash: the newest loss of a place wins
+  std::vector<Loss> losses_;          // sets of four by prefix_hash, the oldest of a set goes
+  std::vector<uint32_t> loss_tags_;   // of each one's prefix_hash, to read a set at once; 0: none
+  std::vector<uint32_t> losses_met_;  // by the last lookup, rising positions
   std::vector<uint32_t> tenants_;
   Walk walk_;
   uint32_t state_blocks_ = 0;

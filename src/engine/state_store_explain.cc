@@ -20,7 +20,8 @@ void StateStore::explain(const LookupRequest& request, Lookup& out) {
   const uint64_t size = request.tokens.size();
   if (out.resume + 1 == size) return;
   explain_difference(request, out);
-  if (const Loss* loss = find_loss(request, out.resume)) {
+  const auto lost = std::find_if(losses_met_.rbegin(), losses_met_.rend(), [&](uint32_t i) { return !losses_[i].refused; });
+  if (const Loss* loss = lost == losses_met_.rend() || losses_[*lost].position <= out.resume ? nullptr : &losses_[*lost]) {
     out.reason = loss->expired ? MissReason::kExpired : loss->kv_too ? MissReason::kKvEvicted : MissReason::kCheckpointEvicted;
     out.lost_position = loss->position;
     out.lost_at_ms = loss->at_ms;
@@ -46,34 +47,58 @@ void StateStore::explain_difference(const LookupRequest& request, Lookup& out) c
   if (after != request.message_starts.begin()) out.message = static_cast<uint32_t>(after - request.message_starts.begin() - 1);
 }
 
-// The deepest checkpoint on the prompt's way that was there once. Its page is known by a hash of all tokens before it: good enough to explain, and never
-// used to resume.
-const StateStore::Loss* StateStore::find_loss(const LookupRequest& request, uint64_t resume) const {
-  const Loss* found = nullptr;
-  const auto see = [&](uint64_t hash) {
-    const Loss& loss = losses_[hash & (losses_.size() - 1)];
-    if (loss.prefix_hash == hash && loss.position > resume && loss.position < request.tokens.size()) found = &loss;
+// The checkpoints on the prompt's way that were there once, or could have been, known by hashes: good enough to explain and to learn from, and never used
+// to resume.
+void StateStore::find_losses(const LookupRequest& request) {
+  losses_met_.clear();
+  const uint64_t size = request.tokens.size();
+  const auto see = [&](uint64_t depth, uint64_t prefix_hash) {
+    const uint32_t set = static_cast<uint32_t>(prefix_hash) & (kLosses - kLossWays), tag = static_cast<uint32_t>(prefix_hash >> 32) | 1u;
+    const size_t first = losses_met_.size();
+    for (uint32_t i = set; i < set + kLossWays; ++i) {
+      if (loss_tags_[i] != tag || losses_[i].prefix_hash != prefix_hash || losses_[i].position >= size) continue;
+      const uint64_t begin = depth * kPageTokens;
+      if (losses_[i].position <= begin || losses_[i].position > begin + kPageTokens) continue;
+      if (PageTree::hash_page(prefix_hash, request.tokens.subspan(begin, losses_[i].position - begin)) == losses_[i].hash) losses_met_.push_back(i);
+    }
+    std::sort(losses_met_.begin() + static_cast<ptrdiff_t>(first), losses_met_.end(),
+              [&](uint32_t a, uint32_t b) { return losses_[a].position < losses_[b].position; });
   };
-  uint64_t depth = resume / kPageTokens;
-  uint64_t hash = PageTree::root_of(request.tenant);
-  for (depth = std::max<uint64_t>(depth, 1); depth < walk_.path.size(); ++depth) see(tree_[walk_.path[depth]].prefix_hash);
-  depth = walk_.path.size();
+  uint64_t depth = 0, hash = PageTree::root_of(request.tenant);
+  for (; depth < walk_.path.size(); ++depth) see(depth, tree_[walk_.path[depth]].prefix_hash);
   if (depth > 0) hash = PageTree::hash_page(tree_[walk_.path[depth - 1]].prefix_hash, tree_.tokens(walk_.path[depth - 1]));
-  if (depth > 0) see(hash);  // nothing stands before the first page: every prompt would agree
-  for (; (depth + 1) * kPageTokens <= request.tokens.size(); ++depth) {
-    hash = PageTree::hash_page(hash, request.tokens.subspan(depth * kPageTokens, kPageTokens));
-    see(hash);
+  for (; depth * kPageTokens < size; ++depth) {
+    see(depth, hash);
+    if ((depth + 1) * kPageTokens <= size) hash = PageTree::hash_page(hash, request.tokens.subspan(depth * kPageTokens, kPageTokens));
   }
-  return found;
+}
+
+// Tells the learner of what was wanted and not there, and of what was passed.
+void StateStore::haunt(Lookup& out) {
+  for (const uint32_t i : losses_met_) {
+    Loss& loss = losses_[i];
+    const bool wanted = i == losses_met_.back() && loss.position > out.resume;
+    if (wanted) {
+      evictor_->asked(*this, loss.ghost);
+      out.shared = std::max(out.shared, loss.position);
+      ++loss.ghost.hits;
+      loss.ghost.passes = 0;
+    } else {
+      evictor_->ghost_passed(*this, loss.ghost);
+      ++loss.ghost.passes;
+    }
+    loss.ghost.left = false;
+    loss.ghost.touched = loss.ghost.counted_until = request_;
+  }
 }
 
 // Only whether, never whose or what: for the operator's log.
 bool StateStore::other_tenant_has(const LookupRequest& request) const {
   const auto first = request.tokens.first(std::min<size_t>(request.tokens.size(), kPageTokens));
-  Walk walk;
+  Walk walk;  // not the store's own: nothing is known of another tenant
   for (const uint32_t tenant : tenants_) {
     if (tenant == request.tenant) continue;
-    tree_.walk(tenant, first, walk, [](NodeId, uint32_t) {});
+    tree_.walk(tenant, first, walk);
     if (walk.matched == first.size()) return true;
   }
   return false;
