@@ -66,7 +66,7 @@ std::string comparison(std::span<const Report> reports) {
     const bool known = r.published_tokens_per_s > 0;
     out += fmt::format(
         "<tr><td>{}<td "
-        "class=\"t\">{}{}<td>{}<td>{}<td>{:.0f}<td>{:.1f}<td>{:.0f}<td>{:.0f}<td>{}<td>{:.3g}<td>{}<td>{:.1f} "
+        "class=\"m\">{}{}<td>{}<td>{}<td>{:.0f}<td>{:.1f}<td>{:.0f}<td>{:.0f}<td>{}<td>{:.3g}<td>{}<td>{:.1f} "
         "%<td>{:.1f} %<td>{}<td>{}</tr>",
         xml_escape(r.model), xml_escape(r.chip), r.roofline ? " (roofline)" : "", r.chips, r.stages, 1e6 * r.latency_s,
         1e6 * r.roofline_s, r.user_tokens_per_s, r.total_tokens_per_s, r.in_flight, r.energy_j, r.longest_context,
