@@ -169,7 +169,11 @@ void Sampler::sort_first(size_t count) {
   count = std::min(count, candidates_.size());
   if (count <= sorted_) return;
   const auto begin = candidates_.begin();
-  std::partial_sort(begin + static_cast<std::ptrdiff_t>(sorted_), begin + static_cast<std::ptrdiff_t>(count), candidates_.end(), likelier);
+  if (count == candidates_.size()) {
+    std::sort(begin + static_cast<std::ptrdiff_t>(sorted_), candidates_.end(), likelier);
+  } else {
+    std::partial_sort(begin + static_cast<std::ptrdiff_t>(sorted_), begin + static_cast<std::ptrdiff_t>(count), candidates_.end(), likelier);
+  }
   sorted_ = count;
 }
 
@@ -216,15 +220,17 @@ void Sampler::for_each(const Field& field, float& floor, const Take& take) const
 // The best `most` logits that are at least `floor`.
 void Sampler::keep_best(size_t most, const Field& field, float floor) {
   for_each(field, floor, [&](const Candidate& c) {
-    if (candidates_.size() == most) {
+    if (candidates_.size() < most) {
+      candidates_.push_back(c);
+      if (candidates_.size() < most) return;
+      std::make_heap(candidates_.begin(), candidates_.end(), likelier);
+    } else {
       if (!likelier(c, candidates_.front())) return;
       std::pop_heap(candidates_.begin(), candidates_.end(), likelier);
       candidates_.back() = c;
-    } else {
-      candidates_.push_back(c);
+      std::push_heap(candidates_.begin(), candidates_.end(), likelier);
     }
-    std::push_heap(candidates_.begin(), candidates_.end(), likelier);
-    if (candidates_.size() == most) floor = std::max(floor, candidates_.front().logit);
+    floor = std::max(floor, candidates_.front().logit);
   });
   sort_first(candidates_.size());
 }
