@@ -325,7 +325,7 @@ void StateStore::place(const InsertRequest& request, uint32_t id, NodeId guard) 
     std::memcpy(pool_.data(block), request.state.data() + at, bytes);
     at += bytes;
   }
-  adopt_children(id);
+  if (walk_.matched == position) adopt_children(id);  // else some of these tokens are new: nothing goes on from them
   take_over_loss(id);
   ++stats_.made;
   ++stats_.held;
