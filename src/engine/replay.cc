@@ -89,9 +89,11 @@ class StorePlayer final : public Player {
     count_turn(*this, turn, cost_, {lookup_.resume, lookup_.matched, lookup_.lost_position});
     place(turn);
     start = platform::thread_cpu_ns();
+    const bool ours = policy_.place == Policy::Place::kOurs;  // a grid only in memory that stands empty, as the scheduler lays it
     for (const Mark& mark : marks_) {
       store_->insert({.tenant = 0, .now_ms = request.time_ms, .tokens = turn.tokens.first(mark.position), .kind = mark.kind,
-                      .turn = lookup_.resume > request.system_end ? 1u : 0u, .payload = turn.states[mark.position], .state = {}, .pages = {}});
+                      .turn = lookup_.resume > request.system_end ? 1u : 0u, .payload = turn.states[mark.position], .state = {}, .pages = {},
+                      .spare_only = ours && mark.kind == Kind::kGrid});
     }
     result.store_ns += platform::thread_cpu_ns() - start;
     result.store = store_->stats();
