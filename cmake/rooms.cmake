@@ -115,5 +115,7 @@ function(sluice_served)
   add_test(NAME two_replicas COMMAND ${Python3_EXECUTABLE} ${CMAKE_SOURCE_DIR}/tests/haproxy/two_replicas.py $<TARGET_FILE:sluice>)
   add_test(NAME serve_isolation COMMAND ${Python3_EXECUTABLE} ${CMAKE_SOURCE_DIR}/tests/serve/isolation.py $<TARGET_FILE:sluice>)
   add_test(NAME playground COMMAND ${Python3_EXECUTABLE} ${CMAKE_SOURCE_DIR}/tests/playground/playground.py $<TARGET_FILE:sluice>)
-  set_tests_properties(two_replicas playground PROPERTIES SKIP_RETURN_CODE 77)
+  # People's own clients, where `./dev clients` has put them.
+  add_test(NAME serve_clients COMMAND ${Python3_EXECUTABLE} ${CMAKE_SOURCE_DIR}/tests/serve/clients.py $<TARGET_FILE:sluice> ${CMAKE_SOURCE_DIR}/build/deps/clients)
+  set_tests_properties(two_replicas playground serve_clients PROPERTIES SKIP_RETURN_CODE 77)
 endfunction()

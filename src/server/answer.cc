@@ -23,6 +23,12 @@ size_t ring_bytes(uint32_t choices, bool logprobs) {
   return std::min<size_t>(kRingBytesMax, limits::kTokenRingBytes * std::bit_ceil(choices) * (logprobs ? 4 : 1));
 }
 
+uint32_t choices_of(const std::vector<engine::Request>& requests) {
+  uint32_t choices = 0;
+  for (const engine::Request& request : requests) choices += request.choices;
+  return choices;
+}
+
 }  // namespace
 
 // What travels through the ring; behind it `tops` logprobs, `text_bytes` of text and `more_bytes` of more text.
@@ -31,7 +37,8 @@ struct Answer::Record {
   Kind kind = Kind::kToken;
   FinishReason reason = FinishReason::kStop;
   uint16_t tops = 0;
-  uint32_t choice = 0;                 // or a prompt token's position
+  uint32_t choice = 0;                 // of a prompt's token: the prompt's first one
+  uint32_t position = 0;               // of a prompt's token
   uint32_t text_bytes = 0, more_bytes = 0;
   int32_t stop_id = -1;
   engine::TokenLogprob logprob;
@@ -64,47 +71,114 @@ ApiError refusal_error(const engine::Submitted& submitted, const engine::EngineS
   return error;
 }
 
+// What the engine tells of one request, as records of the whole answer. One thread makes them all: the engine's.
+class Answer::Part final : public engine::ResponseSink {
+ public:
+  Part(std::shared_ptr<Answer> answer, uint32_t first_choice) : answer_(std::move(answer)), first_choice_(first_choice) {}
+
+  void started(const engine::Started& started) override {
+    answer_->push({.kind = Record::Kind::kStarted, .choice = first_choice_, .tokens = started.cached_tokens}, {}, {}, {}, false);
+  }
+  void token(const engine::TokenOut& token) override {
+    if (answer_->first_token_us_ == 0) answer_->first_token_us_ = steady_us() - answer_->submitted_us_;
+    const auto top = answer_->logprobs_ ? token.top : std::span<const engine::TokenLogprob>();
+    Record record{.kind = Record::Kind::kToken, .tops = static_cast<uint16_t>(top.size()), .choice = first_choice_ + token.choice,
+                  .text_bytes = static_cast<uint32_t>(token.text.size()), .logprob = token.logprob};
+    record.logprob.id = token.id;
+    answer_->push(record, top, token.text, {}, false);
+  }
+  void prompt_token(uint32_t position, const engine::TokenLogprob& logprob, std::span<const engine::TokenLogprob> top) override {
+    const Record record{.kind = Record::Kind::kPromptToken, .tops = static_cast<uint16_t>(top.size()), .choice = first_choice_, .position = position,
+                        .logprob = logprob};
+    answer_->push(record, top, {}, {}, false);
+  }
+  void choice_done(const engine::ChoiceDone& done) override {
+    const Record record{.kind = Record::Kind::kChoiceDone, .reason = done.reason, .choice = first_choice_ + done.choice,
+                        .text_bytes = static_cast<uint32_t>(done.text.size()), .more_bytes = static_cast<uint32_t>(done.stop_string.size()),
+                        .stop_id = done.stop_id, .tokens = done.tokens};
+    answer_->push(record, {}, done.text, done.stop_string, false);
+  }
+  void done(const engine::RequestDone& done) override {
+    AnswerTotals& totals = answer_->totals_;
+    Usage& usage = totals.usage;
+    usage.prompt_tokens += done.prompt_tokens;
+    usage.cached_tokens += done.cached_tokens;
+    usage.completion_tokens += done.completion_tokens;
+    usage.queue_us = std::max(usage.queue_us, done.queue_us);  // they run side by side
+    usage.prompt_us = std::max(usage.prompt_us, done.prompt_us);
+    usage.completion_us = std::max(usage.completion_us, done.completion_us);
+    totals.drafted_tokens += done.drafted_tokens;
+    totals.accepted_tokens += done.accepted_tokens;
+    if (!done.error.empty() && answer_->error_.empty()) answer_->error_ = done.error.substr(0, 1024);
+    answer_->part_done();
+  }
+
+ private:
+  const std::shared_ptr<Answer> answer_;
+  const uint32_t first_choice_;
+};
+
 void Answer::run(const Api& api, const std::shared_ptr<Exchange>& exchange, engine::Request request, AnswerPlan plan, std::unique_ptr<AnswerWriter> writer) {
+  std::vector<engine::Request> requests;
+  requests.push_back(std::move(request));
+  run(api, exchange, std::move(requests), std::move(plan), std::move(writer));
+}
+
+void Answer::run(const Api& api, const std::shared_ptr<Exchange>& exchange, std::vector<engine::Request> requests, AnswerPlan plan,
+                 std::unique_ptr<AnswerWriter> writer) {
   exchange->note(api.facts().id, {});
   const Identity& identity = exchange->identity();
   plan.price.batch = plan.price.batch || exchange->request().peer == kBatchPeer;
   Admission admission = api.gate().admit(identity, plan.price);
-  const ErrorShape shape = plan.errors;
   if (admission.refusal.refused()) {
     exchange->note({}, admission.refusal.code);
-    return exchange->respond(error_response(shape, to_api_error(admission.refusal), exchange->id()));
+    return exchange->respond(error_response(plan.errors, to_api_error(admission.refusal), exchange->id()));
   }
-  request.tenant = identity.tenant;
-  request.key = identity.key;
-  request.tier = admission.tier;
-  if (request.queue_deadline_ms == 0) request.queue_deadline_ms = admission.queue_deadline_ms;
-  const auto answer = std::make_shared<Answer>(api, exchange, std::move(plan), std::move(writer), request.choices, request.top_logprobs >= 0);
+  const auto answer = std::make_shared<Answer>(api, exchange, std::move(plan), std::move(writer), requests);
   answer->admission_ = admission;
   answer->identity_ = identity;
   answer->submitted_us_ = steady_us();
   exchange->attach(answer);
-  const engine::Submitted submitted = api.backend().submit(std::move(request), answer);
-  if (submitted.refusal == engine::Refusal::kNone) return answer->submitted(submitted.id);
-  const ApiError error = refusal_error(submitted, api.backend().statistics(), admission.tier);
-  api.gate().finished(identity, admission.ticket, {.failed = true});
-  exchange->note({}, error.code);
-  exchange->respond(error_response(shape, error, exchange->id()));
+  answer->submit_all(std::move(requests));
 }
 
-Answer::Answer(const Api& api, std::shared_ptr<Exchange> exchange, AnswerPlan plan, std::unique_ptr<AnswerWriter> writer, uint32_t choices, bool logprobs)
-    : api_(api), exchange_(std::move(exchange)), plan_(std::move(plan)), writer_(std::move(writer)), logprobs_(logprobs), streams_(writer_->streams()),
-      ring_(ring_bytes(choices, logprobs)) {
-  for (uint32_t i = 0; i < choices; ++i) choices_.emplace_back(plan_.text);
+Answer::Answer(const Api& api, std::shared_ptr<Exchange> exchange, AnswerPlan plan, std::unique_ptr<AnswerWriter> writer,
+               const std::vector<engine::Request>& requests)
+    : api_(api), exchange_(std::move(exchange)), plan_(std::move(plan)), writer_(std::move(writer)), logprobs_(requests.at(0).top_logprobs >= 0),
+      streams_(writer_->streams()), ring_(ring_bytes(choices_of(requests), logprobs_)), ids_(requests.size()),
+      open_(static_cast<uint32_t>(requests.size()) + 1) {
+  for (uint32_t i = choices_of(requests); i > 0; --i) choices_.emplace_back(plan_.text);
 }
 
-void Answer::submitted(engine::RequestId id) {
-  id_.store(id);
-  if (cancelled_.load()) api_.backend().cancel(id);
+// The engine may refuse any of them: then those before it are cancelled, and the answer is the refusal.
+void Answer::submit_all(std::vector<engine::Request> requests) {
+  uint32_t first_choice = 0;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    engine::Request& request = requests[i];
+    request.tenant = identity_.tenant;
+    request.key = identity_.key;
+    request.tier = admission_.tier;
+    if (request.queue_deadline_ms == 0) request.queue_deadline_ms = admission_.queue_deadline_ms;
+    const uint32_t choices = request.choices;
+    const engine::Submitted submitted = api_.backend().submit(std::move(request), std::make_shared<Part>(shared_from_this(), first_choice));
+    if (submitted.refusal != engine::Refusal::kNone) {
+      refused_ = refusal_error(submitted, api_.backend().statistics(), admission_.tier);
+      open_.fetch_sub(static_cast<uint32_t>(requests.size() - i));  // which leaves one
+      cancel();
+      break;
+    }
+    first_choice += choices;
+    ids_[i].store(submitted.id);
+    if (cancelled_.load()) api_.backend().cancel(submitted.id);
+  }
+  part_done();
 }
 
 void Answer::cancel() {
   if (cancelled_.exchange(true)) return;
-  if (const engine::RequestId id = id_.load(); id != 0) api_.backend().cancel(id);
+  for (const auto& id : ids_) {
+    if (const engine::RequestId known = id.load(); known != 0) api_.backend().cancel(known);
+  }
 }
 
 void Answer::closed() { cancel(); }
@@ -126,41 +200,15 @@ void Answer::push(const Record& record, std::span<const engine::TokenLogprob> to
   if (streams_ || last || !fits || ring_.half_full()) exchange_->wake();
 }
 
-void Answer::started(const engine::Started& started) {
-  Record record{.kind = Record::Kind::kStarted, .tokens = started.cached_tokens};
-  push(record, {}, {}, {}, false);
-}
-
-void Answer::token(const engine::TokenOut& token) {
-  if (first_token_us_ == 0) first_token_us_ = steady_us() - submitted_us_;
-  const auto top = logprobs_ ? token.top : std::span<const engine::TokenLogprob>();
-  Record record{.kind = Record::Kind::kToken, .tops = static_cast<uint16_t>(top.size()), .choice = token.choice,
-                .text_bytes = static_cast<uint32_t>(token.text.size()), .logprob = token.logprob};
-  record.logprob.id = token.id;
-  push(record, top, token.text, {}, false);
-}
-
-void Answer::prompt_token(uint32_t position, const engine::TokenLogprob& logprob, std::span<const engine::TokenLogprob> top) {
-  const Record record{.kind = Record::Kind::kPromptToken, .tops = static_cast<uint16_t>(top.size()), .choice = position, .logprob = logprob};
-  push(record, top, {}, {}, false);
-}
-
-void Answer::choice_done(const engine::ChoiceDone& done) {
-  const Record record{.kind = Record::Kind::kChoiceDone, .reason = done.reason, .choice = done.choice, .text_bytes = static_cast<uint32_t>(done.text.size()),
-                      .more_bytes = static_cast<uint32_t>(done.stop_string.size()), .stop_id = done.stop_id, .tokens = done.tokens};
-  push(record, {}, done.text, done.stop_string, false);
-}
-
-void Answer::done(const engine::RequestDone& done) {
-  Record record{.kind = Record::Kind::kDone, .text_bytes = static_cast<uint32_t>(std::min<size_t>(done.error.size(), 1024))};
-  Usage& usage = record.totals.usage;
-  usage = {.prompt_tokens = done.prompt_tokens, .cached_tokens = done.cached_tokens, .completion_tokens = done.completion_tokens, .reasoning_tokens = 0,
-           .queue_us = done.queue_us, .prompt_us = done.prompt_us, .completion_us = done.completion_us, .first_token_us = first_token_us_,
-           .failed = !done.error.empty(), .cancelled = cancelled_.load()};
-  record.totals.drafted_tokens = done.drafted_tokens;
-  record.totals.accepted_tokens = done.accepted_tokens;
+// Whoever ends last tells the gate and the other side; that may be the thread that submitted.
+void Answer::part_done() {
+  if (open_.fetch_sub(1) != 1) return;
+  Usage& usage = totals_.usage;
+  usage.first_token_us = first_token_us_;
+  usage.failed = !error_.empty() || refused_.has_value();
+  usage.cancelled = cancelled_.load() && !refused_;
   api_.gate().finished(identity_, admission_.ticket, usage);
-  push(record, {}, done.error.substr(0, record.text_bytes), {}, true);
+  push({.kind = Record::Kind::kDone, .text_bytes = static_cast<uint32_t>(error_.size()), .totals = totals_}, {}, error_, {}, true);
 }
 
 // --- The I/O thread.
@@ -203,7 +251,7 @@ Answer::State Answer::pull(Exchange& exchange, std::string& out, size_t room) {
         writer_->started(record.tokens, out);
         break;
       case Record::Kind::kPromptToken:
-        writer_->prompt_token(record.choice, record.logprob, top);
+        writer_->prompt_token(record.choice, record.position, record.logprob, top);
         break;
       case Record::Kind::kToken: {
         any_token_ = true;
@@ -240,6 +288,7 @@ Answer::State Answer::take_done(Exchange& exchange, const Record& record, std::s
   AnswerTotals totals = record.totals;
   totals.usage.reasoning_tokens = reasoning_tokens_;
   exchange.record().usage = totals.usage;
+  if (refused_) return fail(exchange, *refused_, out);
   if (!error.empty()) {
     return fail(exchange, {.status = 500, .code = "generation_failed", .message = std::string(error)}, out);
   }

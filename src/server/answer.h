@@ -1,5 +1,6 @@
-// A request on its way through the engine and its answer on the way back. The engine's thread puts records into a ring; the I/O thread takes them
-// out, takes the text apart and lets a writer put it into a protocol's shape, as events while it comes or as one document at the end.
+// A request on its way through the engine and its answer on the way back; where one HTTP request has several prompts, several engine requests make one
+// answer, their choices numbered on. The engine's thread puts records into a ring; the I/O thread takes them out, takes the text apart and lets a writer
+// put it into a protocol's shape, as events while it comes or as one document at the end.
 // Contract: the engine's thread neither allocates nor waits here; a client that leaves, or reads too slowly for the ring, cancels the request within a step;
 // the gate hears of the end exactly once. Next: token_ring.h, choice_text.h, chat_writer.h for a writer.
 #pragma once
@@ -7,6 +8,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -49,7 +51,8 @@ class AnswerWriter {
   virtual void token_id(uint32_t /*choice*/, int32_t /*id*/) {}
   // A token's logprobs, when asked for; comes before the pieces that it completed.
   virtual void token(uint32_t /*choice*/, const engine::TokenLogprob&, std::span<const engine::TokenLogprob> /*top*/) {}
-  virtual void prompt_token(uint32_t /*position*/, const engine::TokenLogprob&, std::span<const engine::TokenLogprob> /*top*/) {}
+  // Of the prompt whose first choice is `choice`.
+  virtual void prompt_token(uint32_t /*choice*/, uint32_t /*position*/, const engine::TokenLogprob&, std::span<const engine::TokenLogprob> /*top*/) {}
   virtual void piece(uint32_t choice, const TextPiece& piece, std::string& out) = 0;
   // After the pieces of one token.
   virtual void flush(uint32_t /*choice*/, std::string& /*out*/) {}
@@ -67,30 +70,30 @@ struct AnswerPlan {
   Price price;
 };
 
-class Answer final : public AnswerSource, public engine::ResponseSink, public std::enable_shared_from_this<Answer> {
+class Answer final : public AnswerSource, public std::enable_shared_from_this<Answer> {
  public:
   // Asks the gate, submits, and answers the exchange whatever happens.
   static void run(const Api& api, const std::shared_ptr<Exchange>& exchange, engine::Request request, AnswerPlan plan, std::unique_ptr<AnswerWriter> writer);
+  // The same of several: choice 0 of the second is the number of choices of the first, and so on. All are priced by `plan` together.
+  static void run(const Api& api, const std::shared_ptr<Exchange>& exchange, std::vector<engine::Request> requests, AnswerPlan plan,
+                  std::unique_ptr<AnswerWriter> writer);
 
-  Answer(const Api& api, std::shared_ptr<Exchange> exchange, AnswerPlan plan, std::unique_ptr<AnswerWriter> writer, uint32_t choices, bool logprobs);
+  Answer(const Api& api, std::shared_ptr<Exchange> exchange, AnswerPlan plan, std::unique_ptr<AnswerWriter> writer,
+         const std::vector<engine::Request>& requests);
 
   // I/O thread.
   State pull(Exchange& exchange, std::string& out, size_t room) override;
   void closed() override;
   void interrupted() override;
 
-  // Engine's thread.
-  void started(const engine::Started& started) override;
-  void token(const engine::TokenOut& token) override;
-  void prompt_token(uint32_t position, const engine::TokenLogprob& logprob, std::span<const engine::TokenLogprob> top) override;
-  void choice_done(const engine::ChoiceDone& done) override;
-  void done(const engine::RequestDone& done) override;
 
  private:
   struct Record;
-  void submitted(engine::RequestId id);
+  class Part;                          // the sink of one engine request
+  void submit_all(std::vector<engine::Request> requests);
   void cancel();
   void push(const Record& record, std::span<const engine::TokenLogprob> top, std::string_view text, std::string_view more, bool last);
+  void part_done();
   State fail(Exchange& exchange, const ApiError& error, std::string& out);
   void take_pieces(uint32_t choice, std::string& out);
   State take_done(Exchange& exchange, const Record& record, std::string_view error, std::string& out);
@@ -105,10 +108,14 @@ class Answer final : public AnswerSource, public engine::ResponseSink, public st
   Identity identity_;
 
   TokenRing ring_;
-  std::atomic<engine::RequestId> id_{0};
+  std::vector<std::atomic<engine::RequestId>> ids_;
+  std::atomic<uint32_t> open_;         // engine requests that have not ended, and one while they are being submitted
   std::atomic<bool> cancelled_{false}, overrun_{false};
   uint64_t submitted_us_ = 0;
   uint64_t first_token_us_ = 0;        // engine's thread
+  AnswerTotals totals_;                // engine's thread, until open_ is 0
+  std::string error_;
+  std::optional<ApiError> refused_;    // of a request after the first
 
   // I/O thread.
   std::vector<ChoiceText> choices_;

@@ -11,6 +11,11 @@ using Json = nlohmann::ordered_json;
 
 std::string dumped(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
+// Where the sentence does not name the field itself.
+std::string with_field(const ApiError& error) {
+  return error.param.empty() || error.message.find(error.param) != std::string::npos ? error.message : error.param + ": " + error.message;
+}
+
 // Anthropic's words by status.
 std::string_view anthropic_error_type(int status) {
   switch (status) {
@@ -59,11 +64,11 @@ std::string error_body(ErrorShape shape, const ApiError& error, std::string_view
     }
     case ErrorShape::kAnthropic:
       out["type"] = "error";
-      out["error"] = {{"type", anthropic_error_type(error.status)}, {"message", error.param.empty() ? error.message : error.param + ": " + error.message}};
+      out["error"] = {{"type", anthropic_error_type(error.status)}, {"message", with_field(error)}};
       out["request_id"] = request_id;
       break;
     case ErrorShape::kAi21:
-      out["detail"] = error.param.empty() ? error.message : error.param + ": " + error.message;
+      out["detail"] = with_field(error);
       break;
   }
   return dumped(out);

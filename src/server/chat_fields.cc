@@ -78,6 +78,24 @@ void read_reasoning(FieldReader& fields, const Api& api, ChatRequest& out) {
   if (has_format && has_include) fields.refuse("include_reasoning", "include_reasoning and reasoning_format cannot both be given");
   out.reasoning = !include ? Reasoning::kHidden : static_cast<Reasoning>(format);
   read_effort(fields, "reasoning_effort", api, out);
+  uint64_t budget = 0;
+  for (const std::string_view name : {"thinking_budget", "thinking_token_budget"}) {
+    if (!fields.integer(name, 0, kMaxTokensMax, budget)) continue;
+    if (out.thinking_tokens_max) fields.refuse(name, "thinking_budget and thinking_token_budget cannot both be given");
+    if (!api.thinking().can()) fields.refuse(name, fmt::format("{} is given and this model does not reason", name), "unsupported_parameter");
+    out.thinking_tokens_max = budget;
+  }
+}
+
+// The end that is put in when the thoughts have used up their tokens.
+Refused limit_thinking(const Api& api, const Prompt& prompt, uint64_t tokens_max, engine::Request& request) {
+  const Thinking& thinking = api.thinking();
+  const std::string end = "\n" + thinking.close + "\n\n";
+  const text::TextPart part{end, true};
+  Result<std::vector<int32_t>> tokens = api.tokenizer().encode_parts(std::span(&part, 1), false);
+  if (!tokens.ok()) return bad_request("thinking_budget", tokens.error().message);
+  request.thinking = {.tokens_max = tokens_max, .open = thinking.open, .close = thinking.close, .end = std::move(*tokens), .begun = prompt.starts_thinking};
+  return {};
 }
 
 }  // namespace
@@ -118,13 +136,19 @@ void read_effort(FieldReader& fields, std::string_view name, const Api& api, Cha
   size_t effort = 0;
   if (!fields.word(name, {"none", "default", "minimal", "low", "medium", "high"}, effort)) return;
   constexpr std::string_view kEfforts[] = {"none", "default", "minimal", "low", "medium", "high"};
+  set_effort(fields, name, kEfforts[effort], api, out);
+}
+
+void set_effort(FieldReader& fields, std::string_view name, std::string_view effort, const Api& api, ChatRequest& out) {
   const bool in_template = api.template_text().find("reasoning_effort") != std::string::npos;
-  if (effort == 0) {
+  if (effort == "none") {
     out.conversation.thinking_off = true;
-  } else if (in_template && effort != 1) {
-    out.conversation.kwargs["reasoning_effort"] = kEfforts[effort];
-  } else if (effort >= 2 && !api.thinking().can()) {
-    fields.refuse(name, fmt::format("{} is '{}': this model does not reason", fields.path_of(name), kEfforts[effort]), "unsupported_parameter");
+  } else if (effort == "default") {
+    return;
+  } else if (in_template) {
+    out.conversation.kwargs["reasoning_effort"] = effort;
+  } else if (!api.thinking().can()) {
+    fields.refuse(name, fmt::format("{} is '{}': this model does not reason", fields.path_of(name), effort), "unsupported_parameter");
   }
 }
 
@@ -180,7 +204,9 @@ Refused read_chat(const Api& api, const Json& body, ChatRequest& out) {
   }
   out.conversation.continue_last = has_continue ? continues : has_prompt ? false : continues;
   out.conversation.add_generation_prompt = generation_prompt;
-  fields.boolean("debug", out.debug);
+  if (fields.boolean("debug", out.debug) && out.debug && generation.request.choices > 1) {
+    fields.refuse("debug", "debug tells the tokens of one answer: n must be 1");
+  }
   fields.text("conversation", 64, out.conversation_name);
   // Without effect here; docs/server.md says so.
   fields.ignore({"user", "metadata", "store", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "disable_tool_validation"});
@@ -226,6 +252,9 @@ Refused plan_chat(const Api& api, ChatRequest& request, uint64_t body_bytes, Ans
     plan.text.format = format;
     plan.text.tools = std::move(allowed);
   }
+  if (thinking.can() && request.thinking_tokens_max && !conversation.thinking_off) {
+    SLUICE_REFUSE(limit_thinking(api, prompt, *request.thinking_tokens_max, generation.request));
+  }
   if (generation.constraint && (prompt.starts_thinking || prompt.may_think)) {
     generation.constraint->start_after = thinking.close;
     if (prompt.may_think) generation.constraint->start_open = thinking.open;
@@ -234,6 +263,7 @@ Refused plan_chat(const Api& api, ChatRequest& request, uint64_t body_bytes, Ans
   request.seam = std::move(prompt.seam);
   generation.request.message_starts = std::move(prompt.message_starts);
   generation.request.system_end = prompt.system_end;
+  generation.request.pins = std::move(prompt.pins);
   SLUICE_REFUSE(complete(api, std::move(prompt.tokens), body_bytes, "messages", generation));
   plan.price = generation.price;
   return {};

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <map>
+
 #include "server/choice_text.h"
 #include "server/json_fields.h"
 #include "server/server_testing.h"
@@ -88,6 +90,14 @@ TEST(Chat, UnknownFieldsAreRefusedWithTheirNeighbour) {
   EXPECT_EQ(error_of(server.chat(chat_body(R"(,"response_format":{"type":"json_schema","json_schema":{"name":"x","schema":{},"strct":true}})")))["param"],
             "response_format.json_schema.strct");
   EXPECT_EQ(error_of(server.chat(R"({"messages":[{"role":"user","contents":"hi"}]})"))["param"], "messages[0].contents");
+  for (const auto& [path, body, meant] : {std::tuple{"/v1/completions", R"({"prompt":"a","ech":true})", "'echo'"},
+                                          {"/v1/embeddings", R"({"input":"a","encodng_format":"float"})", "'encoding_format'"},
+                                          {"/tokenize", R"({"content":"a","add_specil":true})", "'add_special'"},
+                                          {"/detokenize", R"({"tokens":[1],"modl":"x"})", "'model'"}}) {
+    const Reply reply = server.post(path, body);
+    EXPECT_EQ(reply.status, 400);
+    EXPECT_NE(reply.body.find(meant), std::string::npos) << reply.body;
+  }
   EXPECT_EQ(server.chat(chat_body(R"(,"user":"u","metadata":{"a":"b"},"store":false,"safety_identifier":"s","prompt_cache_key":"k")")).status, 200);
   EXPECT_EQ(nearest_word("zzzzzzzz", {"temperature", "n"}), "");
 }
@@ -231,6 +241,45 @@ TEST(Chat, ThinkingIsSplit) {
   EXPECT_TRUE(server.backend.last().show_special);
 }
 
+TEST(Chat, AThinkingBudgetGoesToTheEngine) {
+  TestServer::Setup setup;
+  setup.chat_template = std::string(kChatMl) + "<think>\n{#- </think> -#}";
+  TestServer server(std::move(setup));
+  for (const char* name : {"thinking_budget", "thinking_token_budget"}) {
+    EXPECT_EQ(server.chat(chat_body(fmt::format(R"(,"{}":12)", name))).status, 200);
+    const auto limit = server.backend.last().thinking;
+    ASSERT_TRUE(limit);
+    EXPECT_EQ(limit->tokens_max, 12u);
+    EXPECT_TRUE(limit->begun);
+    EXPECT_EQ(limit->end, (std::vector<int32_t>{'\n', 259, '\n', '\n'}));  // </think> is one token
+  }
+  EXPECT_EQ(server.chat(chat_body("")).status, 200);
+  EXPECT_FALSE(server.backend.last().thinking);
+  EXPECT_EQ(server.chat(chat_body(R"(,"thinking_budget":-1)")).status, 400);
+  EXPECT_EQ(server.chat(chat_body(R"(,"thinking_budget":1,"thinking_token_budget":1)")).status, 400);
+  const TestServer plain;
+  EXPECT_EQ(error_of(plain.chat(chat_body(R"(,"thinking_budget":5)")))["param"], "thinking_budget");
+}
+
+TEST(Chat, GroqsDebugTellsTheTokens) {
+  TestServer server;
+  server.backend.answer = [](const engine::Request&, uint32_t) { return "ok"; };
+  const Json whole = Json::parse(server.chat(chat_body(R"(,"debug":true)")).body)["x_groq"];
+  EXPECT_EQ(whole["debug"]["output_token_ids"], Json::array({111, 107}));
+  EXPECT_EQ(whole["debug"]["output_tokens"], Json::array({"o", "k"}));
+  EXPECT_EQ(whole["debug"]["input_token_ids"].size(), server.backend.last().prompt.size());
+  EXPECT_EQ(whole["debug"]["input_tokens"][0], "<|im_start|>");
+  EXPECT_EQ(whole["usage"]["dram_cached_tokens"], 3);
+  Json last;
+  for (const std::string& event : events_of(server.chat(chat_body(R"(,"debug":true,"stream":true)")).body)) {
+    if (event != "[DONE]") last = Json::parse(event);
+  }
+  EXPECT_EQ(last["x_groq"]["debug"]["output_token_ids"], Json::array({111, 107}));
+  EXPECT_EQ(last["x_groq"]["usage"]["completion_tokens"], 2);
+  EXPECT_FALSE(Json::parse(server.chat(chat_body("")).body)["x_groq"].contains("debug"));
+  EXPECT_EQ(server.chat(chat_body(R"(,"debug":true,"n":2)")).status, 400);
+}
+
 TEST(Chat, SplittingDoesNotDependOnTheCut) {
   const std::string text = "<think>a <b> </think>\n\nText <tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": \"}\"}}\n</tool_call>";
   TextPlan plan{.split_thinking = true, .think_open = "<think>", .think_close = "</think>", .format = text::find_tool_format("hermes"), .tools = {{"f", ""}}};
@@ -303,8 +352,10 @@ TEST(Completions, TextTokensEchoAndLogprobs) {
   const Json json = Json::parse(server.post("/openai/v1/completions", R"({"prompt":"abc","echo":true,"logprobs":1})").body);
   EXPECT_EQ(json["object"], "text_completion");
   EXPECT_EQ(json["choices"][0]["text"], "abcdef");
-  EXPECT_EQ(json["choices"][0]["logprobs"]["tokens"], Json::array({"d", "e", "f"}));
-  EXPECT_EQ(json["choices"][0]["logprobs"]["token_logprobs"].size(), 3u);
+  // The fake engine tells nothing of the prompt: its first token stands there by itself, without a logprob.
+  EXPECT_EQ(json["choices"][0]["logprobs"]["tokens"], Json::array({"a", "d", "e", "f"}));
+  EXPECT_TRUE(json["choices"][0]["logprobs"]["token_logprobs"][0].is_null());
+  EXPECT_EQ(json["choices"][0]["logprobs"]["text_offset"][1], 1);
   EXPECT_TRUE(server.backend.last().echo_logprobs);
   EXPECT_EQ(Json::parse(server.post("/v1/completions", R"({"prompt":[97,98],"max_tokens":2})").body)["choices"][0]["finish_reason"], "length");
   EXPECT_EQ(server.backend.last().prompt, (std::vector<int32_t>{97, 98}));
@@ -314,10 +365,60 @@ TEST(Completions, TextTokensEchoAndLogprobs) {
     if (event != "[DONE]") text += Json::parse(event)["choices"][0]["text"].get<std::string>();
   }
   EXPECT_EQ(text, "def");
-  for (const char* bad : {R"({})", R"({"prompt":""})", R"({"prompt":["a","b"]})", R"({"prompt":[-1]})", R"({"prompt":[260]})", R"({"prompt":"a","suffix":"b"})",
-                          R"({"prompt":"a","best_of":3})"}) {
+  for (const char* bad : {R"({})", R"({"prompt":""})", R"({"prompt":["a",""]})", R"({"prompt":["a",5]})", R"({"prompt":[[1],[]]})",
+                          R"({"prompt":[-1]})", R"({"prompt":[260]})", R"({"prompt":"a","suffix":"b"})", R"({"prompt":"a","best_of":3})"}) {
     EXPECT_EQ(server.post("/v1/completions", bad).status, 400) << bad;
   }
+}
+
+TEST(Completions, SeveralPromptsAreOneAnswer) {
+  TestServer server;
+  server.backend.answer = [&](const engine::Request& request, uint32_t choice) {
+    return fmt::format("{}{}", *server.tokenizer.decode(request.prompt, false), choice);
+  };
+  const Json json = Json::parse(server.post("/v1/completions", R"({"prompt":["ab","cd",[101,102]],"n":2,"echo":true,"logprobs":0,"seed":5})").body);
+  ASSERT_EQ(json["choices"].size(), 6u) << json.dump();
+  const char* const texts[] = {"abab0", "abab1", "cdcd0", "cdcd1", "efef0", "efef1"};
+  for (size_t i = 0; i < 6; ++i) {
+    EXPECT_EQ(json["choices"][i]["index"], i);
+    EXPECT_EQ(json["choices"][i]["text"], texts[i]);
+    EXPECT_EQ(json["choices"][i]["logprobs"]["tokens"].size(), 4u);
+  }
+  EXPECT_EQ(json["usage"]["prompt_tokens"], 6);
+  EXPECT_EQ(json["usage"]["completion_tokens"], 18);
+  EXPECT_EQ(server.backend.submitted.load(), 3u);
+  EXPECT_EQ(server.gate.admissions.load(), 1u);
+  EXPECT_EQ(server.gate.finishes.load(), 1u);
+  EXPECT_EQ(server.gate.last_price.prompt_tokens, 6u);
+  EXPECT_EQ(server.gate.last_price.completion_tokens_max, 3u * 2 * 16);
+
+  std::map<int, std::string> by_index;
+  const Reply stream = server.post("/v1/completions", R"({"prompt":["ab","cd"],"stream":true,"stream_options":{"include_usage":true}})");
+  for (const std::string& event : events_of(stream.body)) {
+    if (event == "[DONE]") continue;
+    const Json chunk = Json::parse(event);
+    for (const Json& choice : chunk["choices"]) by_index[choice["index"]] += choice["text"].get<std::string>();
+    if (chunk["choices"].empty()) {
+      EXPECT_EQ(chunk["usage"]["completion_tokens"], 6);
+    }
+  }
+  EXPECT_EQ(by_index, (std::map<int, std::string>{{0, "ab0"}, {1, "cd0"}}));
+  std::string many;
+  for (int i = 0; i < 64; ++i) many += "\"x\",";
+  EXPECT_EQ(server.post("/v1/completions", fmt::format(R"({{"prompt":[{}"x"]}})", many)).status, 400);
+}
+
+TEST(Completions, OneRefusedPromptRefusesAllAndEndsTheOthers) {
+  TestServer::Setup setup;
+  setup.engine.queue_requests_max = 2;
+  TestServer server(std::move(setup));
+  server.backend.token_us = 2000;
+  const Reply reply = server.post("/v1/completions", R"({"prompt":["aaaaaaaaaaaaaaaaaaaaaaaa","b","c","d","e","f"],"max_tokens":400})");
+  EXPECT_EQ(reply.status, 503) << reply.body;
+  EXPECT_EQ(error_of(reply)["code"], "capacity_exceeded");
+  EXPECT_FALSE(reply.header("retry-after").empty());
+  EXPECT_GE(server.backend.cancelled.load(), 1u);
+  EXPECT_EQ(server.gate.finishes.load(), 1u);
 }
 
 TEST(Embeddings, FloatsAndBase64) {

@@ -3,19 +3,36 @@
 #include <fmt/format.h>
 
 #include "server/openai_json.h"
+#include "text/utf8.h"
 
 namespace sluice::server {
 namespace {
 
-void append_groq(std::string& out, const ChatFacts& facts, const AnswerTotals* totals) {
+void append_ids(std::string& out, std::string_view name, const Api& api, std::span<const int32_t> ids) {
+  fmt::format_to(std::back_inserter(out), "\"{0}_token_ids\":[{1}],\"{0}_tokens\":[", name, fmt::join(ids, ","));
+  for (size_t i = 0; i < ids.size(); ++i) {
+    std::string valid;
+    text::append_valid_utf8(valid, api.token_bytes(ids[i]));
+    if (i > 0) out += ',';
+    append_json_string(out, valid);
+  }
+  out += ']';
+}
+
+void append_debug(std::string& out, const Api& api, const ChatFacts& facts, std::span<const int32_t> answer) {
+  if (!facts.debug) return;
+  out += ",\"debug\":{";
+  append_ids(out, "input", api, facts.prompt);
+  out += ',';
+  append_ids(out, "output", api, answer);
+  out += '}';
+}
+
+// Open: the caller ends it.
+void begin_groq(std::string& out, const ChatFacts& facts) {
   out += ",\"x_groq\":{\"id\":";
   append_json_string(out, facts.request_id);
   fmt::format_to(std::back_inserter(out), ",\"seed\":{}", facts.seed);
-  if (totals) {
-    out += ",\"usage\":";
-    append_usage(out, *totals);
-  }
-  out += '}';
 }
 
 void append_common(std::string& out, const Api& api, const ChatFacts& facts, std::string_view object) {
@@ -38,6 +55,9 @@ class ChatStreamWriter final : public AnswerWriter {
 
   bool streams() const override { return true; }
 
+  void token_id(uint32_t, int32_t id) override {
+    if (facts_.debug) ids_.push_back(id);
+  }
   void token(uint32_t, const engine::TokenLogprob& logprob, std::span<const engine::TokenLogprob> top) override {
     if (!logprobs_.empty()) logprobs_ += ',';
     append_token_logprob(logprobs_, api_, logprob, top);
@@ -71,8 +91,8 @@ class ChatStreamWriter final : public AnswerWriter {
       out += prefix_;
       fmt::format_to(std::back_inserter(out),
           "{{\"index\":{},\"delta\":{{\"role\":\"assistant\",\"content\":\"\"}},\"logprobs\":null,\"finish_reason\":null}}]", choice);
-      append_groq(out, facts_, nullptr);
-      out += "}\n\n";
+      begin_groq(out, facts_);
+      out += "}}\n\n";
     }
     if (content_.empty() && reasoning_.empty() && calls_.empty() && logprobs_.empty()) return;
     out += "data: ";
@@ -128,7 +148,7 @@ class ChatStreamWriter final : public AnswerWriter {
 
   void failed(const ApiError& error, std::string& out) override {
     release_finish(out, nullptr);
-    append_event(out, error_body(ErrorShape::kOpenAi, error, facts_.request_id));
+    append_event(out, error_body(facts_.shape, error, facts_.request_id));
     append_event(out, "[DONE]");
   }
 
@@ -136,7 +156,7 @@ class ChatStreamWriter final : public AnswerWriter {
   void begin_call(uint32_t choice, const TextPiece& piece) {
     next_call();
     fmt::format_to(std::back_inserter(calls_), "{{\"index\":{},\"id\":", piece.call);
-    append_json_string(calls_, call_id(facts_, piece.text, choice, piece.call));
+    append_json_string(calls_, call_id(facts_.format, facts_.id, piece.text, choice, piece.call));
     calls_ += ",\"type\":\"function\",\"function\":{\"name\":";
     append_json_string(calls_, piece.text);
     calls_ += ",\"arguments\":\"";
@@ -159,7 +179,17 @@ class ChatStreamWriter final : public AnswerWriter {
   void release_finish(std::string& out, const AnswerTotals* totals) {
     if (finish_.empty()) return;
     out += "data: " + finish_;
-    if (totals) append_groq(out, facts_, totals);
+    if (totals) {
+      begin_groq(out, facts_);
+      out += ",\"usage\":";
+      append_usage(out, *totals);
+      append_debug(out, api_, facts_, ids_);
+      out += '}';
+      if (facts_.shape == ErrorShape::kAi21) {  // its clients look for the usage where a choice is
+        out += ",\"usage\":";
+        append_usage(out, *totals);
+      }
+    }
     out += "}\n\n";
     finish_.clear();
   }
@@ -169,6 +199,7 @@ class ChatStreamWriter final : public AnswerWriter {
   std::string prefix_;                 // of every chunk, up to the choice
   std::vector<bool> begun_;            // by choice
   std::string content_, reasoning_, calls_, logprobs_, finish_;
+  std::vector<int32_t> ids_;           // of the answer, for debug
   uint32_t open_call_ = 0;             // number + 1 of the call whose arguments are being written into calls_
 };
 
@@ -178,6 +209,9 @@ class ChatWholeWriter final : public AnswerWriter {
 
   bool streams() const override { return false; }
 
+  void token_id(uint32_t, int32_t id) override {
+    if (facts_.debug) ids_.push_back(id);
+  }
   void token(uint32_t choice, const engine::TokenLogprob& logprob, std::span<const engine::TokenLogprob> top) override {
     std::string& out = choices_[choice].logprobs;
     if (!out.empty()) out += ',';
@@ -212,8 +246,11 @@ class ChatWholeWriter final : public AnswerWriter {
     for (size_t i = 0; i < choices_.size(); ++i) append_choice(out, static_cast<uint32_t>(i));
     out += "],\"usage\":";
     append_usage(out, totals_);
-    append_groq(out, facts_, nullptr);
-    out += '}';
+    begin_groq(out, facts_);
+    // By Groq's tiers of memory: ours is the machine's.
+    fmt::format_to(std::back_inserter(out), ",\"usage\":{{\"sram_cached_tokens\":0,\"dram_cached_tokens\":{}}}", totals_.usage.cached_tokens);
+    append_debug(out, api_, facts_, ids_);
+    out += "}}";
     return response;
   }
 
@@ -245,7 +282,7 @@ class ChatWholeWriter final : public AnswerWriter {
       out += ",\"tool_calls\":[";
       for (size_t i = 0; i < c.calls.size(); ++i) {
         out += i > 0 ? ",{\"id\":" : "{\"id\":";
-        append_json_string(out, call_id(facts_, c.calls[i].name, index, static_cast<uint32_t>(i)));
+        append_json_string(out, call_id(facts_.format, facts_.id, c.calls[i].name, index, static_cast<uint32_t>(i)));
         out += ",\"type\":\"function\",\"function\":{\"name\":";
         append_json_string(out, c.calls[i].name);
         out += ",\"arguments\":";
@@ -263,14 +300,14 @@ class ChatWholeWriter final : public AnswerWriter {
   const ChatFacts facts_;
   std::vector<Choice> choices_;
   AnswerTotals totals_;
+  std::vector<int32_t> ids_;           // of the answer, for debug
   bool has_logprobs_ = false;
 };
 
 }  // namespace
 
 std::string call_id(const ChatFacts& facts, std::string_view tool, uint32_t choice, uint32_t call) {
-  const uint64_t random = std::hash<std::string>{}(facts.id) + choice * 0x9E3779B97F4A7C15ull;
-  return facts.format ? text::tool_call_id(*facts.format, tool, call, random) : fmt::format("call_{:016x}{}", random, call);
+  return call_id(facts.format, facts.id, tool, choice, call);
 }
 
 std::unique_ptr<AnswerWriter> make_chat_writer(const Api& api, ChatFacts facts) {

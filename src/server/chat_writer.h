@@ -22,6 +22,9 @@ struct ChatFacts {
   StreamOptions stream;
   Reasoning reasoning = Reasoning::kParsed;
   const text::ToolFormat* format = nullptr;
+  ErrorShape shape = ErrorShape::kOpenAi;  // kAi21: usage comes with the last choice's end
+  bool debug = false;                  // the tokens' ids and texts
+  std::vector<int32_t> prompt;         // for debug
 };
 
 std::string call_id(const ChatFacts& facts, std::string_view tool, uint32_t choice, uint32_t call);

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
+#include <algorithm>
 
 #include "base/limits.h"
 #include "server/chat_fields.h"
@@ -13,12 +13,22 @@
 namespace sluice::server {
 namespace {
 
+constexpr size_t kPromptsMax = 64;         // of one request
+constexpr size_t kPromptChoicesMax = 128;  // prompts x n
+
+// One prompt of a request. OpenAI numbers the choices on over all of them.
+struct TextPrompt {
+  std::vector<int32_t> tokens;
+  std::string text;
+};
+
 struct CompletionFacts {
   std::string id, model;
   int64_t created = 0;
-  uint32_t choices = 1;
+  uint32_t choices = 1;                // of each prompt
   StreamOptions stream;
-  std::string echo;                    // the prompt, if it is to stand before the answer
+  std::vector<TextPrompt> prompts;
+  bool echo = false;                   // the prompt stands before the answer
   bool logprobs = false;
 };
 
@@ -50,7 +60,7 @@ struct LogprobLists {
     }
     tops += '}';
     fmt::format_to(std::back_inserter(offsets), "{}", offset);
-    offset += text.size();
+    offset += count_characters(api.token_bytes(chosen.id));
   }
   void append_to(std::string& out) const {
     out += "{\"tokens\":[" + tokens + "],\"token_logprobs\":[" + logprobs + "],\"top_logprobs\":[" + tops + "],\"text_offset\":[" + offsets + "]}";
@@ -59,16 +69,21 @@ struct LogprobLists {
 
 class CompletionWriter final : public AnswerWriter {
  public:
-  CompletionWriter(const Api& api, CompletionFacts facts) : api_(api), facts_(std::move(facts)), choices_(facts_.choices) {
-    for (Choice& c : choices_) c.text = facts_.echo;
+  CompletionWriter(const Api& api, CompletionFacts facts) : api_(api), facts_(std::move(facts)), choices_(facts_.choices * facts_.prompts.size()) {
+    for (size_t i = 0; facts_.echo && i < choices_.size(); ++i) {
+      const TextPrompt& prompt = facts_.prompts[i / facts_.choices];
+      choices_[i].text = prompt.text;
+      // The engine tells of the second token on: nothing comes before the first. A token that begins every prompt is no part of the text.
+      if (facts_.logprobs && !begins_every_prompt(prompt.tokens[0])) choices_[i].lists.add(api_, {.id = prompt.tokens[0]}, {}, false);
+    }
   }
 
   bool streams() const override { return facts_.stream.stream; }
   void token(uint32_t choice, const engine::TokenLogprob& logprob, std::span<const engine::TokenLogprob> top) override {
     choices_[choice].lists.add(api_, logprob, top, true);
   }
-  void prompt_token(uint32_t position, const engine::TokenLogprob& logprob, std::span<const engine::TokenLogprob> top) override {
-    for (Choice& c : choices_) c.lists.add(api_, logprob, top, position > 0);
+  void prompt_token(uint32_t choice, uint32_t, const engine::TokenLogprob& logprob, std::span<const engine::TokenLogprob> top) override {
+    for (Choice& c : std::span(&choices_[choice], facts_.choices)) c.lists.add(api_, logprob, top, true);
   }
   void piece(uint32_t choice, const TextPiece& piece, std::string&) override { choices_[choice].text += piece.text; }
   void flush(uint32_t choice, std::string& out) override {
@@ -116,6 +131,10 @@ class CompletionWriter final : public AnswerWriter {
     LogprobLists lists;
   };
 
+  bool begins_every_prompt(int32_t id) const {
+    const std::vector<int32_t>& prefix = api_.tokenizer().spec().prefix_ids;
+    return std::find(prefix.begin(), prefix.end(), id) != prefix.end();
+  }
   void append_head(std::string& out) const {
     out += "{\"id\":";
     append_json_string(out, facts_.id);
@@ -155,30 +174,52 @@ class CompletionWriter final : public AnswerWriter {
   AnswerTotals totals_;
 };
 
-Refused read_prompt(FieldReader& fields, const Api& api, std::vector<int32_t>& tokens, std::string& text) {
-  const Json* given = fields.any("prompt");
-  if (!given) {
-    fields.require("prompt");
-    return fields.ok() ? Refused{} : fields.finish();
-  }
-  // A list of one prompt is that prompt.
-  if (given->is_array() && given->size() == 1 && ((*given)[0].is_string() || (*given)[0].is_array())) given = &(*given)[0];
-  if (given->is_string()) {
-    text = given->get<std::string>();
-    Result<std::vector<int32_t>> encoded = api.tokenizer().encode(text, {.parse_special = false, .add_special = true});
-    if (!encoded.ok()) return bad_request("prompt", encoded.error().message);
-    tokens = std::move(*encoded);
-  } else if (given->is_array() && !given->empty() && (*given)[0].is_number()) {
-    const Json wrapped = {{"prompt", *given}};
+Refused read_prompt(const Api& api, const Json& given, const std::string& path, TextPrompt& out) {
+  if (given.is_string()) {
+    out.text = given.get<std::string>();
+    Result<std::vector<int32_t>> encoded = api.tokenizer().encode(out.text, {.parse_special = false, .add_special = true});
+    if (!encoded.ok()) return bad_request(path, encoded.error().message);
+    out.tokens = std::move(*encoded);
+  } else if (given.is_array()) {
+    const Json wrapped = {{path, given}};
     FieldReader inner(wrapped, "");
-    inner.integers("prompt", limits::kJsonValuesMax, 0, static_cast<int64_t>(api.tokenizer().vocabulary_size()) - 1, tokens);
+    inner.integers(path, limits::kJsonValuesMax, 0, static_cast<int64_t>(api.tokenizer().vocabulary_size()) - 1, out.tokens);
     SLUICE_REFUSE(inner.finish());
-    const Result<std::string> decoded = api.tokenizer().decode(tokens, false);
-    if (decoded.ok()) text::append_valid_utf8(text, *decoded);
+    const Result<std::string> decoded = api.tokenizer().decode(out.tokens, false);
+    if (decoded.ok()) text::append_valid_utf8(out.text, *decoded);
   } else {
-    return bad_request("prompt", "prompt must be one text or one list of token ids", "invalid_type");
+    return bad_request(path, path + " must be a text or a list of token ids", "invalid_type");
   }
-  if (tokens.empty()) return bad_request("prompt", "the prompt has no tokens");
+  if (out.tokens.empty()) return bad_request(path, path + " has no tokens");
+  return {};
+}
+
+// A text, a list of token ids, or a list of either.
+Refused read_prompts(FieldReader& fields, const Api& api, std::vector<TextPrompt>& out) {
+  fields.require("prompt");
+  const Json* given = fields.any("prompt");
+  if (!given) return fields.finish();
+  const bool one = !given->is_array() || given->empty() || (*given)[0].is_number();
+  const size_t count = one ? 1 : given->size();
+  if (count > kPromptsMax) return bad_request("prompt", fmt::format("prompt has {} entries, the limit is {}", count, kPromptsMax));
+  for (size_t i = 0; i < count; ++i) {
+    SLUICE_REFUSE(read_prompt(api, one ? *given : (*given)[i], one ? "prompt" : fmt::format("prompt[{}]", i), out.emplace_back()));
+  }
+  return {};
+}
+
+// Each prompt is a request of its own to the engine; all are priced together.
+Refused complete_each(const Api& api, const Generation& generation, const std::vector<TextPrompt>& prompts, uint64_t body_bytes,
+                      std::vector<engine::Request>& requests, Price& price) {
+  price = generation.price;
+  price.bytes = body_bytes;
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    Generation one = generation;
+    SLUICE_REFUSE(complete(api, prompts[i].tokens, body_bytes, prompts.size() == 1 ? "prompt" : fmt::format("prompt[{}]", i), one));
+    price.prompt_tokens += one.price.prompt_tokens;
+    price.completion_tokens_max += one.price.completion_tokens_max;
+    requests.push_back(std::move(one.request));
+  }
   return {};
 }
 
@@ -191,9 +232,7 @@ Refused complete_text(const Api& api, const std::shared_ptr<Exchange>& exchange)
   CompletionFacts facts{.id = answer_id("cmpl-", *exchange), .created = api.now_unix()};
   read_model(fields, api, facts.model);
   if (!fields.ok()) return fields.finish();
-  std::vector<int32_t> tokens;
-  std::string text;
-  SLUICE_REFUSE(read_prompt(fields, api, tokens, text));
+  SLUICE_REFUSE(read_prompts(fields, api, facts.prompts));
   int64_t most = 0;
   generation.max_tokens_given = true;
   generation.request.max_tokens = 16;  // OpenAI's default here
@@ -209,8 +248,7 @@ Refused complete_text(const Api& api, const std::shared_ptr<Exchange>& exchange)
   }
   int64_t logprobs = -1;
   if (fields.integer("logprobs", 0, limits::kTopLogprobsMax, logprobs)) generation.request.top_logprobs = static_cast<int32_t>(logprobs);
-  bool echo = false;
-  fields.boolean("echo", echo);
+  fields.boolean("echo", facts.echo);
   std::string suffix;
   if (fields.text("suffix", limits::kBodyBytesMax, suffix) && !suffix.empty()) fields.refuse("suffix", "suffix is not supported", "unsupported_parameter");
   read_constraint(fields, generation);
@@ -220,12 +258,16 @@ Refused complete_text(const Api& api, const std::shared_ptr<Exchange>& exchange)
   SLUICE_REFUSE(fields.finish());
 
   facts.choices = generation.request.choices;
+  if (facts.choices * facts.prompts.size() > kPromptChoicesMax) {
+    return bad_request("n", fmt::format("{} prompts with {} choices each are {} answers, the limit is {}", facts.prompts.size(), facts.choices,
+                                        facts.choices * facts.prompts.size(), kPromptChoicesMax));
+  }
   facts.logprobs = logprobs >= 0;
-  if (echo) facts.echo = text;
-  generation.request.echo_logprobs = echo && facts.logprobs;
-  SLUICE_REFUSE(complete(api, std::move(tokens), body.size(), "prompt", generation));
-  AnswerPlan plan{.price = generation.price};
-  Answer::run(api, exchange, std::move(generation.request), std::move(plan), std::make_unique<CompletionWriter>(api, std::move(facts)));
+  generation.request.echo_logprobs = facts.echo && facts.logprobs;
+  std::vector<engine::Request> requests;
+  AnswerPlan plan;
+  SLUICE_REFUSE(complete_each(api, generation, facts.prompts, body.size(), requests, plan.price));
+  Answer::run(api, exchange, std::move(requests), std::move(plan), std::make_unique<CompletionWriter>(api, std::move(facts)));
   return {};
 }
 

@@ -209,6 +209,8 @@ void read_structured_outputs(FieldReader& fields, ConstraintReader& constraint) 
 
 }  // namespace
 
+void set_schema(FieldReader& fields, const std::string& field, const Json& schema, Generation& out) { ConstraintReader(fields, out).schema(field, schema); }
+
 void read_constraint(FieldReader& fields, Generation& out) {
   ConstraintReader constraint(fields, out);
   read_response_format(fields, constraint);

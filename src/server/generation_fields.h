@@ -37,6 +37,9 @@ void read_service(FieldReader& fields, Generation& out);
 // response_format, structured_outputs, guided_json / regex / choice / grammar, grammar, json_schema; at most one of them.
 void read_constraint(FieldReader& fields, Generation& out);
 
+// A schema under a name of its own protocol.
+void set_schema(FieldReader& fields, const std::string& field, const Json& schema, Generation& out);
+
 // Compiles the constraint, bounds max_tokens by the context and prices the request. `prompt_field`: what a prompt that is too long is blamed on.
 Refused complete(const Api& api, std::vector<int32_t> prompt, uint64_t body_bytes, std::string_view prompt_field, Generation& out);
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "text/utf8.h"
@@ -53,10 +54,19 @@ void append_token_logprob(std::string& out, const Api& api, const engine::TokenL
   out += "]}";
 }
 
+size_t count_characters(std::string_view bytes) {
+  return static_cast<size_t>(std::count_if(bytes.begin(), bytes.end(), [](char c) { return (static_cast<uint8_t>(c) & 0xC0) != 0x80; }));
+}
+
 void append_event(std::string& out, std::string_view data) {
   out += "data: ";
   out += data;
   out += "\n\n";
+}
+
+std::string call_id(const text::ToolFormat* format, std::string_view answer_id, std::string_view tool, uint32_t choice, uint32_t call) {
+  const uint64_t random = std::hash<std::string_view>{}(answer_id) + choice * 0x9E3779B97F4A7C15ull;
+  return format ? text::tool_call_id(*format, tool, call, random) : fmt::format("call_{:016x}{}", random, call);
 }
 
 std::string answer_id(std::string_view prefix, const Exchange& exchange) {

@@ -29,7 +29,7 @@ Refused begin_turn(Kept* kept, const Exchange& exchange, ChatRequest& request, T
   return load_turns(*kept, turn.tenant, turn.parent, "conversation", request.conversation);
 }
 
-Refused chat(const Api& api, Kept* kept, const std::shared_ptr<Exchange>& exchange) {
+Refused chat(const Api& api, Kept* kept, const std::shared_ptr<Exchange>& exchange, ErrorShape shape) {
   const std::string body = exchange->take_body();
   Json json;
   SLUICE_REFUSE(parse_request_object(body, json));
@@ -37,11 +37,18 @@ Refused chat(const Api& api, Kept* kept, const std::shared_ptr<Exchange>& exchan
   SLUICE_REFUSE(read_chat(api, json, request));
   Turn turn;
   SLUICE_REFUSE(begin_turn(kept, std::as_const(*exchange), request, turn));
-  AnswerPlan plan;
+  if (shape == ErrorShape::kAi21 && !request.generation.max_tokens_given) {
+    request.generation.max_tokens_given = true;
+    request.generation.request.max_tokens = 4096;  // its default
+  }
+  AnswerPlan plan{.errors = shape};
   SLUICE_REFUSE(plan_chat(api, request, body.size(), plan));
+  const engine::Request& generation = request.generation.request;
   ChatFacts facts{.id = answer_id("chatcmpl-", *exchange), .request_id = exchange->id(), .model = request.model,
-                  .tier = std::string(tier_name(request.generation.request.tier)), .created = api.now_unix(), .seed = request.generation.request.sampler.seed,
-                  .choices = request.generation.request.choices, .stream = request.stream, .reasoning = request.reasoning, .format = plan.text.format};
+                  .tier = std::string(tier_name(generation.tier)), .created = api.now_unix(), .seed = generation.sampler.seed,
+                  .choices = generation.choices, .stream = request.stream, .reasoning = request.reasoning, .format = plan.text.format,
+                  .shape = shape, .debug = request.debug};
+  if (request.debug) facts.prompt = request.generation.request.prompt;
   const ChatFacts known = facts;
   auto writer = make_chat_writer(api, std::move(facts));
   if (!turn.id.empty()) {
@@ -141,13 +148,13 @@ Handler handler(const Api& api, Action action) {
   };
 }
 
-Handler chat_handler(const Api& api, Kept* kept) {
-  return [&api, kept](const std::shared_ptr<Exchange>& exchange) {
-    if (const Refused refused = chat(api, kept, exchange)) refuse(exchange, ErrorShape::kOpenAi, *refused);
+}  // namespace
+
+Handler chat_handler(const Api& api, Kept* kept, ErrorShape shape) {
+  return [&api, kept, shape](const std::shared_ptr<Exchange>& exchange) {
+    if (const Refused refused = chat(api, kept, exchange, shape)) refuse(exchange, shape, *refused);
   };
 }
-
-}  // namespace
 
 void refuse(const std::shared_ptr<Exchange>& exchange, ErrorShape shape, const ApiError& error) {
   exchange->note({}, error.code);
@@ -165,7 +172,7 @@ std::vector<Route> openai_routes(const Api& api, Kept* kept) {
       out.push_back(std::move(route));
     }
   };
-  add("POST", "/v1/chat/completions", "/openai/v1/chat/completions", chat_handler(api, kept),
+  add("POST", "/v1/chat/completions", "/openai/v1/chat/completions", chat_handler(api, kept, ErrorShape::kOpenAi),
       {.summary = "An answer to a conversation, whole or as a stream of events", .request_schema = kChatSchema});
   add("POST", "/v1/completions", "/openai/v1/completions", completion_handler(api),
       {.summary = "Goes on with a text", .request_schema = kCompletionSchema});

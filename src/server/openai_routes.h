@@ -18,6 +18,8 @@ std::vector<Route> health_routes(const Api& api, std::function<bool()> draining)
 // /openapi.json, of all routes that `router` has when it is asked.
 Route openapi_route(const Router& router);
 
+// chat/completions, for other protocols that have it in their own colours.
+Handler chat_handler(const Api& api, Kept* kept, ErrorShape shape);
 // For other protocols: refuses in the route's shape.
 void refuse(const std::shared_ptr<Exchange>& exchange, ErrorShape shape, const ApiError& error);
 

@@ -136,6 +136,8 @@ Refused read_message(const Json& given, const std::string& path, Conversation& o
   return {};
 }
 
+}  // namespace
+
 Refused read_document(const Json& given, const std::string& path, size_t number, Json& out) {
   FieldReader document(given, path);
   std::string id = fmt::format("{}", number + 1), title, text;
@@ -160,7 +162,28 @@ Refused read_document(const Json& given, const std::string& path, size_t number,
   return {};
 }
 
-}  // namespace
+uint64_t read_cache_control(FieldReader& fields) {
+  const Json* given = fields.object("cache_control");
+  if (!given) return 0;
+  FieldReader control(*given, fields.path_of("cache_control"));
+  size_t type = 0, ttl = 0;
+  control.require("type");
+  control.word("type", {"ephemeral"}, type);
+  control.word("ttl", {"5m", "1h"}, ttl);
+  if (const Refused refused = control.finish()) {
+    fields.refuse(*refused);
+    return 0;
+  }
+  return ttl == 0 ? 5 * 60'000 : 60 * 60'000;
+}
+
+Refused add_cache_mark(Conversation& conversation, const std::string& path, CacheMark mark) {
+  if (conversation.cache_marks.size() == limits::kCacheMarksMax) {
+    return bad_request(path, fmt::format("{}: there are more than {} blocks with cache_control", path, limits::kCacheMarksMax));
+  }
+  conversation.cache_marks.push_back(mark);
+  return {};
+}
 
 Refused read_content(const Json& content, const std::string& path, Conversation& conversation, std::string& out) {
   if (content.is_string()) {
@@ -191,11 +214,16 @@ Refused read_content(const Json& content, const std::string& path, Conversation&
     }
     part.require("text");
     part.text("text", limits::kBodyBytesMax, text);
-    part.ignore({"cache_control"});
+    const uint64_t ttl_ms = read_cache_control(part);
+    part.ignore({"citations"});  // of an answer that is sent back
     SLUICE_REFUSE(part.finish());
     if (!first) out += '\n';
     first = false;
     out += text;
+    if (ttl_ms > 0) SLUICE_REFUSE(add_cache_mark(conversation, part.path_of("cache_control"), {conversation.messages.size(), out.size(), ttl_ms}));
+  }
+  for (CacheMark& mark : conversation.cache_marks) {
+    if (mark.message == conversation.messages.size() && mark.bytes == out.size()) mark.bytes = CacheMark::kEnd;
   }
   return {};
 }
@@ -286,39 +314,90 @@ Json context_of(const Api& api, const Conversation& conversation, const Json& me
   return context;
 }
 
-// Where each message's content begins, in tokens: found in the text in turn, then counted through the tokens' bytes. Nothing if they do not add up to
-// the text (tokenizers that normalise): then the engine does without.
-void find_messages(const Api& api, const Json& messages, const std::vector<text::RenderedSpan>& spans, Prompt& prompt, size_t prefix_tokens) {
-  // Only in what came from the messages: "sys" is no content in the template's "system".
-  const auto find_input = [&](const std::string& content, size_t from) {
+constexpr size_t kNowhere = std::string::npos;
+
+// Where in the prompt's text each message's content stands, found in turn; kNowhere where it is empty or the template left it out. Only in what came from
+// the messages: "sys" is no content in the template's "system".
+std::vector<size_t> find_contents(const Json& messages, const std::vector<text::RenderedSpan>& spans, const Prompt& prompt) {
+  std::vector<size_t> places;
+  size_t from = 0;
+  const auto find_input = [&](const std::string& content) {
     size_t span = 0;
-    for (size_t found = prompt.text.find(content, from); found != std::string::npos; found = prompt.text.find(content, found + 1)) {
+    for (size_t found = prompt.text.find(content, from); found != kNowhere; found = prompt.text.find(content, found + 1)) {
       while (span < spans.size() && spans[span].end <= found) ++span;
       if (span == spans.size()) break;
       if (spans[span].origin == text::Origin::from_input) return found;
     }
-    return std::string::npos;
+    return kNowhere;
   };
-  std::vector<size_t> starts;
-  std::vector<bool> is_system;
-  size_t from = 0;
   for (const Json& message : messages) {
     const std::string& content = message["content"].get_ref<const std::string&>();
-    const size_t found = content.empty() ? std::string::npos : find_input(content, from);
-    if (found == std::string::npos) continue;
-    starts.push_back(found);
-    is_system.push_back(message["role"] == "system");
-    from = found + content.size();
+    places.push_back(content.empty() ? kNowhere : find_input(content));
+    if (places.back() != kNowhere) from = places.back() + content.size();
   }
-  size_t next = 0, bytes = 0;
-  for (size_t t = prefix_tokens; t < prompt.tokens.size() && next < starts.size(); ++t) {
-    while (next < starts.size() && starts[next] < bytes + api.tokenizer().token_bytes(prompt.tokens[t]).size()) {
-      const auto at = static_cast<uint32_t>(t);
-      if (t > 0 && (prompt.message_starts.empty() || prompt.message_starts.back() < at)) prompt.message_starts.push_back(at);
-      if (prompt.system_end == 0 && next > 0 && is_system[0] && !is_system[next]) prompt.system_end = at;
-      ++next;
+  return places;
+}
+
+// The tokens that begin at or before bytes of the text (rising), through the tokens' own bytes. Fewer than asked for if these do not add up to the text
+// (tokenizers that normalise).
+std::vector<uint32_t> tokens_at(const Api& api, const Prompt& prompt, size_t prefix_tokens, const std::vector<size_t>& bytes) {
+  std::vector<uint32_t> out;
+  size_t end = 0;
+  for (size_t t = prefix_tokens; t < prompt.tokens.size() && out.size() < bytes.size(); ++t) {
+    end += api.tokenizer().token_bytes(prompt.tokens[t]).size();
+    while (out.size() < bytes.size() && bytes[out.size()] < end) out.push_back(static_cast<uint32_t>(t));
+  }
+  return out;
+}
+
+// Where each message's content begins, in tokens, for the engine.
+void find_messages(const Api& api, const Json& messages, const std::vector<size_t>& places, size_t prefix_tokens, Prompt& prompt) {
+  std::vector<size_t> bytes;
+  std::vector<bool> is_system;
+  for (size_t i = 0; i < places.size(); ++i) {
+    if (places[i] == kNowhere) continue;
+    bytes.push_back(places[i]);
+    is_system.push_back(messages[i]["role"] == "system");
+  }
+  const std::vector<uint32_t> tokens = tokens_at(api, prompt, prefix_tokens, bytes);
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    const uint32_t at = tokens[i];
+    if (at > 0 && (prompt.message_starts.empty() || prompt.message_starts.back() < at)) prompt.message_starts.push_back(at);
+    if (prompt.system_end == 0 && i > 0 && is_system[0] && !is_system[i]) prompt.system_end = at;
+  }
+}
+
+// The cache marks as places in tokens. What ends a message ends where the next one's content begins: the template's text between them comes again too.
+// `inserted`: messages that were put in front of the conversation's.
+void find_marks(const Api& api, const Conversation& conversation, size_t inserted, const Json& messages, const std::vector<size_t>& places,
+                size_t prefix_tokens, Prompt& prompt) {
+  std::vector<std::pair<size_t, uint64_t>> marks;
+  for (const CacheMark& mark : conversation.cache_marks) {
+    const bool tools = mark.message == CacheMark::kTools;
+    size_t next = tools ? 0 : mark.message + inserted + 1;
+    if (tools) {
+      while (next < messages.size() && messages[next]["role"] == "system") ++next;
+    } else if (next <= places.size() && places[next - 1] != kNowhere) {
+      const size_t content = messages[next - 1]["content"].get_ref<const std::string&>().size();
+      if (mark.bytes < content) {
+        marks.emplace_back(places[next - 1] + mark.bytes, mark.ttl_ms);
+        continue;
+      }
     }
-    bytes += api.tokenizer().token_bytes(prompt.tokens[t]).size();
+    while (next < places.size() && places[next] == kNowhere) ++next;
+    marks.emplace_back(next < places.size() ? places[next] : kNowhere, mark.ttl_ms);
+  }
+  std::sort(marks.begin(), marks.end());
+  std::vector<size_t> bytes;
+  for (const auto& [byte, ttl_ms] : marks) bytes.push_back(byte);
+  std::vector<uint32_t> tokens = tokens_at(api, prompt, prefix_tokens, bytes);
+  tokens.resize(marks.size(), static_cast<uint32_t>(prompt.tokens.size() - 1));  // the last token is always read
+  for (size_t i = 0; i < marks.size(); ++i) {
+    if (!prompt.pins.empty() && prompt.pins.back().position == tokens[i]) {
+      prompt.pins.back().ttl_ms = std::max(prompt.pins.back().ttl_ms, marks[i].second);
+    } else if (tokens[i] > 0) {
+      prompt.pins.push_back({tokens[i], marks[i].second});
+    }
   }
 }
 
@@ -378,6 +457,7 @@ Refused render_chat(const Api& api, const Conversation& conversation, Prompt& ou
   const bool tools_in_template = template_knows_tools(api);
   if (!tools_in_template) write_tools_out(messages, conversation.tools);
   if (!conversation.documents.empty() && api.template_text().find("documents") == std::string::npos) write_documents_out(messages, conversation.documents);
+  const size_t inserted = messages.size() - conversation.messages.size();
   std::string last;
   if (conversation.continue_last) {
     last = messages.back()["content"].get<std::string>();
@@ -416,8 +496,10 @@ Refused render_chat(const Api& api, const Conversation& conversation, Prompt& ou
   const std::vector<int32_t>& prefix = api.tokenizer().spec().prefix_ids;
   const bool added = out.tokens.size() >= prefix.size() && std::equal(prefix.begin(), prefix.end(), out.tokens.begin()) && !prefix.empty() &&
                      !out.text.starts_with(api.tokenizer().token_bytes(prefix[0]));
-  find_messages(api, messages, rendered->spans, out, added ? prefix.size() : 0);
   if (out.tokens.empty()) return bad_request("messages", "the prompt has no tokens");
+  const std::vector<size_t> places = find_contents(messages, rendered->spans, out);
+  find_messages(api, messages, places, added ? prefix.size() : 0, out);
+  if (!conversation.cache_marks.empty()) find_marks(api, conversation, inserted, messages, places, added ? prefix.size() : 0, out);
   return {};
 }
 

@@ -14,10 +14,23 @@
 
 namespace sluice::server {
 
+namespace limits {
+inline constexpr uint32_t kCacheMarksMax = 4;  // cache_control, as Anthropic's
+}
+
 struct ToolSpec {
   std::string name;
   std::string parameters;              // JSON Schema as text; empty: none given
   bool strict = false;
+};
+
+// A place up to which the client wants the prompt kept: cache_control.
+struct CacheMark {
+  static constexpr size_t kTools = SIZE_MAX;  // the tools, which stand with the system messages
+  static constexpr size_t kEnd = SIZE_MAX;
+  size_t message = kTools;             // index in messages
+  size_t bytes = kEnd;                 // of its content
+  uint64_t ttl_ms = 0;
 };
 
 // A conversation, checked, as templates read it.
@@ -31,12 +44,14 @@ struct Conversation {
   bool add_generation_prompt = true;
   bool thinking_off = false;
   std::vector<Seam> seams;             // of the turns that are not from this request
+  std::vector<CacheMark> cache_marks;
 };
 
 struct Prompt {
   std::vector<int32_t> tokens;
   std::vector<uint32_t> message_starts;
   uint32_t system_end = 0;
+  std::vector<engine::Pin> pins;       // of the cache marks; rising
   bool starts_thinking = false;        // the prompt ends inside the model's thoughts
   bool may_think = false;              // the model itself decides whether its answer begins with thoughts
   std::string text;                    // as rendered
@@ -47,11 +62,18 @@ struct Prompt {
 Refused read_messages(FieldReader& fields, Conversation& out);
 // "tools"; at most kToolsMax functions with names that differ.
 Refused read_tools(FieldReader& fields, Conversation& out);
+// One entry of documents, numbered if it has no id.
+Refused read_document(const Json& given, const std::string& path, size_t number, Json& out);
 // "documents": Groq's {id, source}, AI21's {content, metadata}, or plain {title, text}.
 Refused read_documents(FieldReader& fields, Conversation& out);
 Refused read_template_kwargs(FieldReader& fields, Conversation& out);
 
-// A content that is a string, null, or a list of text parts; documents among the parts go to `conversation`.
+// "cache_control" {type: ephemeral, ttl: 5m or 1h}: the time to keep what stands up to here; 0 if the field is not there.
+uint64_t read_cache_control(FieldReader& fields);
+Refused add_cache_mark(Conversation& conversation, const std::string& path, CacheMark mark);
+
+// A content that is a string, null, or a list of text parts; documents among the parts go to `conversation`, cache marks too: they are of the message
+// that comes next.
 Refused read_content(const Json& content, const std::string& path, Conversation& conversation, std::string& out);
 
 Refused render_chat(const Api& api, const Conversation& conversation, Prompt& out);

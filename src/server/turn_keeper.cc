@@ -19,8 +19,8 @@ class KeepingWriter final : public AnswerWriter {
     inner_->token_id(choice, id);
   }
   void token(uint32_t choice, const engine::TokenLogprob& logprob, std::span<const engine::TokenLogprob> top) override { inner_->token(choice, logprob, top); }
-  void prompt_token(uint32_t position, const engine::TokenLogprob& logprob, std::span<const engine::TokenLogprob> top) override {
-    inner_->prompt_token(position, logprob, top);
+  void prompt_token(uint32_t choice, uint32_t position, const engine::TokenLogprob& logprob, std::span<const engine::TokenLogprob> top) override {
+    inner_->prompt_token(choice, position, logprob, top);
   }
   void piece(uint32_t choice, const TextPiece& piece, std::string& out) override {
     switch (piece.kind) {
@@ -88,6 +88,7 @@ Refused load_turns(Kept& kept, uint32_t tenant, std::string_view head, std::stri
     for (Json& message : turn.messages) messages.push_back(std::move(message));
     conversation.seams.push_back(std::move(turn.seam));
   }
+  for (CacheMark& mark : conversation.cache_marks) mark.message += mark.message == CacheMark::kTools ? 0 : messages.size();
   for (Json& message : conversation.messages) messages.push_back(std::move(message));
   conversation.messages = std::move(messages);
   return {};
