@@ -56,6 +56,7 @@ class LineExchange final : public Exchange {
     if (woken_.exchange(true)) return;
     {
       const std::lock_guard lock(inbox_->mutex);
+      if (inbox_->stopping) return;  // nobody would take it out, and it holds the inbox
       inbox_->woken.push_back(std::static_pointer_cast<LineExchange>(shared_from_this()));
     }
     inbox_->came.notify_one();
@@ -125,6 +126,9 @@ void BatchRunner::stop() {
   thread_.join();
   for (Running& line : running_) line.exchange->abandon();
   running_.clear();
+  std::vector<std::shared_ptr<LineExchange>> woken;  // behind the last look; they hold the inbox
+  const std::lock_guard lock(inbox_->mutex);
+  woken.swap(inbox_->woken);
 }
 
 void BatchRunner::run() {
