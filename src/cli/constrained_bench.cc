@@ -10,7 +10,6 @@
 #include <condition_variable>
 #include <cstdlib>
 #include <cstring>
-#include <ctime>
 #include <fstream>
 #include <mutex>
 #include <nlohmann/json.hpp>
@@ -18,16 +17,13 @@
 #include "engine/engine.h"
 #include "engine/scheduler.h"
 #include "library/loading.h"
+#include "platform/clock.h"
 #include "text/constraint.h"
 
 namespace sluice::cli {
 namespace {
 
-double cpu_seconds() {
-  timespec t{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-  return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
-}
+double cpu_seconds() { return static_cast<double>(platform::process_cpu_ns()) * 1e-9; }
 
 // Bytes, some words that cut across JSON's punctuation, and an end token.
 text::Tokenizer byte_tokenizer() {

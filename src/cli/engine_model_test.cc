@@ -1,6 +1,5 @@
 // The engine over real models: its answers are those of one session that computes everything from nothing, whatever the store, companions, forks and drafts do.
 #include <gtest/gtest.h>
-#include <time.h>
 
 #include <algorithm>
 #include <condition_variable>
@@ -14,6 +13,7 @@
 #include "cli/model_loading.h"
 #include "engine/engine.h"
 #include "engine/scheduler.h"
+#include "platform/clock.h"
 #include "platform/cpu.h"
 
 namespace sluice::cli {
@@ -229,11 +229,7 @@ TEST(EngineModel, RandomHistoriesOnGoldenModelsChangeNoBit) {
 }
 
 // Times below are this process's CPU time, with one thread: other programs do not count.
-uint64_t cpu_us() {
-  timespec now{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000 + static_cast<uint64_t>(now.tv_nsec) / 1000;
-}
+uint64_t cpu_us() { return platform::process_cpu_ns() / 1000; }
 
 struct Served {
   std::vector<int32_t> tokens;

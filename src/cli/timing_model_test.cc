@@ -7,12 +7,16 @@
 namespace sluice::cli {
 namespace {
 
-TEST(TimeModel, PredictsTheEmbeddedModelsTime) {
+Result<LoadedModel> embedded(uint32_t threads) {
   ModelOptions options;
-  options.threads = 1;
+  options.threads = threads;
   options.context = 256;
   options.no_cache = true;
-  Result<LoadedModel> model = load_model(options);
+  return load_model(options);
+}
+
+TEST(TimeModel, PredictsTheEmbeddedModelsTime) {
+  Result<LoadedModel> model = embedded(1);
   ASSERT_TRUE(model.ok()) << model.error().message;
   const auto times = predict_times(*model, 32, 2);
   ASSERT_TRUE(times.ok()) << times.error().message;
@@ -26,11 +30,7 @@ TEST(TimeModel, PredictsTheEmbeddedModelsTime) {
 }
 
 TEST(TimeModel, IsOfOneThread) {
-  ModelOptions options;
-  options.threads = 2;
-  options.context = 64;
-  options.no_cache = true;
-  Result<LoadedModel> model = load_model(options);
+  Result<LoadedModel> model = embedded(2);
   ASSERT_TRUE(model.ok()) << model.error().message;
   const auto times = predict_times(*model, 32, 1);
   ASSERT_FALSE(times.ok());

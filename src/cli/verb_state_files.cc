@@ -67,6 +67,12 @@ Result<std::vector<const SnapshotListing*>> chain(const std::vector<SnapshotList
   return out;
 }
 
+// The state that is asked for, last, and all that it stands on.
+Result<std::vector<const SnapshotListing*>> path_to(const std::vector<SnapshotListing>& all, const std::string& id) {
+  SLUICE_TRY(const SnapshotListing* const file, find(all, id));
+  return chain(all, file);
+}
+
 void print_table(const std::vector<SnapshotListing>& all) {
   uint64_t bytes = 0;
   fmt::print("{:<17} {:<17} {:>8} {:>9} {:>9}  {:<15} {:>10}\n", "id", "goes on from", "tenant", "from", "to", "kind", "size");
@@ -117,13 +123,12 @@ int state_list(const StateFilesOptions& o) {
 int state_show(const StateFilesOptions& o) {
   const Result<std::vector<SnapshotListing>> all = listing(o);
   if (!all.ok()) return fail(all.error());
-  const Result<const SnapshotListing*> file = find(*all, o.id);
-  if (!file.ok()) return fail(file.error());
-  const auto path = chain(*all, *file);
+  const auto path = path_to(*all, o.id);
   if (!path.ok()) return fail(path.error());
+  const SnapshotListing& file = *path->back();
   std::vector<int32_t> tokens;
   for (const SnapshotListing* part : *path) tokens.insert(tokens.end(), part->info->tokens.begin(), part->info->tokens.end());
-  ordered_json out = to_json(**file);
+  ordered_json out = to_json(file);
   ordered_json ids = ordered_json::array();
   for (const SnapshotListing* part : *path) ids.push_back(id_text(part->info->id));
   out["path"] = ids;
@@ -171,10 +176,9 @@ int state_verify(const StateFilesOptions& o) {
 int state_export(const StateFilesOptions& o) {
   const Result<std::vector<SnapshotListing>> all = listing(o);
   if (!all.ok()) return fail(all.error());
-  const Result<const SnapshotListing*> file = find(*all, o.id);
-  if (!file.ok()) return fail(file.error());
-  const auto path = chain(*all, *file);
+  const auto path = path_to(*all, o.id);
   if (!path.ok()) return fail(path.error());
+  const SnapshotListing& file = *path->back();
   uint64_t bytes = 0;
   for (const SnapshotListing* part : *path) {
     if (const Status good = engine::verify_snapshot(part->path); !good.ok()) return fail(good.error());
@@ -185,8 +189,8 @@ int state_export(const StateFilesOptions& o) {
     if (const Status status = copy_whole(part->path, to); !status.ok()) return fail(status.error());
     bytes += part->info->file_bytes;
   }
-  if (o.json) return print_json({{"out", o.out}, {"states", path->size()}, {"tokens", (*file)->info->to}, {"bytes", bytes}});
-  fmt::print("{} tokens in {} states, {}, written to {}\n", (*file)->info->to, path->size(), bytes_text(bytes), o.out);
+  if (o.json) return print_json({{"out", o.out}, {"states", path->size()}, {"tokens", file.info->to}, {"bytes", bytes}});
+  fmt::print("{} tokens in {} states, {}, written to {}\n", file.info->to, path->size(), bytes_text(bytes), o.out);
   return 0;
 }
 

@@ -3,7 +3,6 @@
 // Contract: every figure is of one machine in one run; shares are of what that run measured. Figures: docs/disk-tier.md, docs/state.md.
 #include <benchmark/benchmark.h>
 #include <fcntl.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -32,12 +31,6 @@ constexpr Shape kShapes[] = {{"embedded", 32'768, 272'384}, {"jamba_3b", 65'536,
 constexpr uint64_t kTokens = 4096, kChildren = 100, kConversations = 100;
 
 double milliseconds(uint64_t from_ns) { return static_cast<double>(platform::now_ns() - from_ns) / 1e6; }
-
-uint64_t cpu_ns() {
-  timespec now{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-}
 
 std::vector<int32_t> conversation(uint64_t seed, uint64_t size) {
   std::vector<int32_t> out(size);
@@ -90,9 +83,9 @@ void BM_Fork100(benchmark::State& bench) {
       Request many{.prompt = prompt, .max_tokens = 3, .choices = kChildren};
       many.stop.ignore_end = true;
       scheduler->add(round * 2 + 2, many, sink);
-      const uint64_t begin = platform::now_ns(), begin_cpu = cpu_ns();
+      const uint64_t begin = platform::now_ns(), begin_cpu = platform::process_cpu_ns();
       scheduler->step();
-      const double took = milliseconds(begin), cpu = static_cast<double>(cpu_ns() - begin_cpu) / 1e6;
+      const double took = milliseconds(begin), cpu = static_cast<double>(platform::process_cpu_ns() - begin_cpu) / 1e6;
       (round == 0 ? first : again) = round == 0 ? took : std::min(again, took);
       (round == 0 ? first_cpu : again_cpu) = round == 0 ? cpu : std::min(again_cpu, cpu);
       if (scheduler->statistics().running_sequences != kChildren) bench.SkipWithError("not all children run");
@@ -159,7 +152,7 @@ uint64_t write_conversation(Process& process, const Shape& shape, uint64_t seed,
 
 // Reads the files of one restore into memory that is there, as fast as the page cache gives them.
 double read_plainly(const std::vector<fs::path>& files, std::span<std::byte> out, uint64_t& cpu) {
-  const uint64_t begin = platform::now_ns(), begin_cpu = cpu_ns();
+  const uint64_t begin = platform::now_ns(), begin_cpu = platform::process_cpu_ns();
   size_t at = 0;
   for (const fs::path& file : files) {
     const int descriptor = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
@@ -170,7 +163,7 @@ double read_plainly(const std::vector<fs::path>& files, std::span<std::byte> out
     }
     ::close(descriptor);
   }
-  cpu += cpu_ns() - begin_cpu;
+  cpu += platform::process_cpu_ns() - begin_cpu;
   return milliseconds(begin);
 }
 
@@ -182,7 +175,7 @@ void forget_cache(const fs::path& file) {
 
 double restore(Process& process, uint64_t seed, uint64_t& cpu) {
   const std::vector<int32_t> tokens = conversation(seed, kTokens);
-  const uint64_t begin = platform::now_ns(), begin_cpu = cpu_ns();
+  const uint64_t begin = platform::now_ns(), begin_cpu = platform::process_cpu_ns();
   const std::optional<DiskHit> hit = process.tier->find(0, tokens, kTokens - 1);
   SLUICE_CHECK(hit && hit->position == kTokens - 1);
   (void)process.tier->start_load(*process.store, *hit, 0, 0).value();
@@ -190,7 +183,7 @@ double restore(Process& process, uint64_t seed, uint64_t& cpu) {
   process.loads.clear();
   process.tier->poll(*process.store, process.loads);
   const double took = milliseconds(begin);
-  cpu += cpu_ns() - begin_cpu;
+  cpu += platform::process_cpu_ns() - begin_cpu;
   SLUICE_CHECK(process.loads.size() == 1 && process.loads[0].checkpoint != kNoCheckpoint);
   return took;
 }

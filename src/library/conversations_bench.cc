@@ -1,7 +1,6 @@
 // What companions and drafts do to the time between tokens, on real models, in this process's CPU time with one thread: other programs do not count.
 // SLUICE_SMOLLM2_GGUF names SmolLM2-135M-Instruct for the copy-edit (./dev test fetches it); the embedded model cannot copy. Figures: docs/state.md.
 #include <benchmark/benchmark.h>
-#include <time.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -10,17 +9,14 @@
 
 #include "engine/scheduler.h"
 #include "library/loading.h"
+#include "platform/clock.h"
 
 namespace sluice::library {
 namespace {
 
 constexpr uint32_t kDrafts = 8;
 
-uint64_t cpu_us() {
-  timespec now{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000 + static_cast<uint64_t>(now.tv_nsec) / 1000;
-}
+uint64_t cpu_us() { return platform::process_cpu_ns() / 1000; }
 
 struct Served {
   std::vector<int32_t> tokens;

@@ -6,7 +6,6 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,6 +13,7 @@
 #include <random>
 #include <sstream>
 
+#include "platform/clock.h"
 #include "server/key_ring.h"
 
 namespace sluice::server {
@@ -166,20 +166,14 @@ TEST_F(Keys, A1WrongKeysOfEveryKindAreRefused) {
   EXPECT_EQ(table->find(upper), nullptr);
 }
 
-uint64_t thread_ns() {
-  timespec t{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-  return static_cast<uint64_t>(t.tv_sec) * 1'000'000'000u + static_cast<uint64_t>(t.tv_nsec);
-}
-
 // Interleaved samples of two guesses; the medians of their times may not tell which is nearer to the key.
 double median_ratio(const KeyTable& table, const std::string& one, const std::string& other) {
   std::vector<uint64_t> times[2];
   for (int i = 0; i < 6000; ++i) {
     const std::string& guess = i % 2 == 0 ? one : other;
-    const uint64_t begin = thread_ns();
+    const uint64_t begin = platform::thread_cpu_ns();
     for (int repeat = 0; repeat < 4; ++repeat) EXPECT_EQ(table.find(guess), nullptr);
-    times[i % 2].push_back(thread_ns() - begin);
+    times[i % 2].push_back(platform::thread_cpu_ns() - begin);
   }
   for (auto& side : times) std::nth_element(side.begin(), side.begin() + static_cast<ptrdiff_t>(side.size() / 2), side.end());
   return static_cast<double>(times[0][times[0].size() / 2]) / static_cast<double>(times[1][times[1].size() / 2]);

@@ -5,13 +5,13 @@
 //   valgrind --tool=callgrind server_bench --benchmark_filter=Stream/1    instructions
 #include <benchmark/benchmark.h>
 #include <sys/resource.h>
-#include <time.h>
 
 #include <atomic>
 #include <memory>
 #include <mutex>
 #include <thread>
 
+#include "platform/clock.h"
 #include "server/api.h"
 #include "server/http.h"
 #include "server/open_gate.h"
@@ -23,11 +23,8 @@ namespace {
 
 using namespace testing;
 
-double seconds(clockid_t clock) {
-  timespec now{};
-  clock_gettime(clock, &now);
-  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) / 1e9;
-}
+double thread_seconds() { return static_cast<double>(platform::thread_cpu_ns()) / 1e9; }
+double process_seconds() { return static_cast<double>(platform::process_cpu_ns()) / 1e9; }
 
 text::Tokenizer byte_tokenizer() {
   text::TokenizerSpec spec;
@@ -109,7 +106,7 @@ class Reader {
         }
         if (found > 0) events_.fetch_add(found, std::memory_order_release);
       }
-      cpu_s_.store(seconds(CLOCK_THREAD_CPUTIME_ID));
+      cpu_s_.store(thread_seconds());
     }
   }
   std::vector<std::unique_ptr<Client>> clients_;
@@ -141,17 +138,17 @@ void Stream(benchmark::State& state) {
     };
     for (int warm = 0; warm < 20; ++warm) step();
     const uint64_t before = tokens;
-    const double process_s = seconds(CLOCK_PROCESS_CPUTIME_ID), reader_s = reader.cpu_s(), own_s = seconds(CLOCK_THREAD_CPUTIME_ID);
+    const double process_s = process_seconds(), reader_s = reader.cpu_s(), own_s = thread_seconds();
     double produced_s = 0;
     for (auto _ : state) {
-      const double begun = seconds(CLOCK_THREAD_CPUTIME_ID);
+      const double begun = thread_seconds();
       backend.step();
-      produced_s += seconds(CLOCK_THREAD_CPUTIME_ID) - begun;
+      produced_s += thread_seconds() - begun;
       tokens += streams;
       while (reader.events() < tokens) std::this_thread::sleep_for(std::chrono::microseconds(20));
     }
-    const double all_s = seconds(CLOCK_PROCESS_CPUTIME_ID) - process_s;
-    server_s = all_s - (reader.cpu_s() - reader_s) - (seconds(CLOCK_THREAD_CPUTIME_ID) - own_s) + produced_s;
+    const double all_s = process_seconds() - process_s;
+    server_s = all_s - (reader.cpu_s() - reader_s) - (thread_seconds() - own_s) + produced_s;
     tokens -= before;
     backend.end();
   }

@@ -92,7 +92,7 @@ bool missing() { return source_of("Qwen-Qwen3-0.6B").empty(); }
 
 // Qwen 3 opens its thoughts itself, or does not: the prompt ends before.
 TEST(ConstrainedThinking, BeginsBehindTheThoughtsThatTheModelOpens) {
-  if (missing()) GTEST_SKIP() << "no templates";
+  if (missing()) GTEST_SKIP() << "no " << SLUICE_SHARED_DIR << "/data/templates: the reference data is not beside the project";
   const ScriptedServer thinks("Qwen-Qwen3-0.6B", fmt::format("<think>{}</think>\n\nSure! Let me say: yes.", kThoughts));
   expect_answer(thinks.choice(kSchema), kThoughts);
   const ScriptedServer says("Qwen-Qwen3-0.6B", "Sure! Let me say: <think>yes.");
@@ -100,20 +100,20 @@ TEST(ConstrainedThinking, BeginsBehindTheThoughtsThatTheModelOpens) {
 }
 
 TEST(ConstrainedThinking, NoThoughtsWhereTheRequestSwitchesThemOff) {
-  if (missing()) GTEST_SKIP() << "no templates";
+  if (missing()) GTEST_SKIP() << "no " << SLUICE_SHARED_DIR << "/data/templates: the reference data is not beside the project";
   const ScriptedServer server("Qwen-Qwen3-0.6B", fmt::format("<think>{}</think>\n\nyes", kThoughts));
   expect_answer(server.choice(std::string(kSchema) + R"(,"chat_template_kwargs":{"enable_thinking":false})"), "");
 }
 
 // QwQ's template opens the thoughts in the prompt, where they are wanted: there is no answer without them.
 TEST(ConstrainedThinking, BeginsBehindTheThoughtsThatThePromptOpens) {
-  if (missing()) GTEST_SKIP() << "no templates";
+  if (missing()) GTEST_SKIP() << "no " << SLUICE_SHARED_DIR << "/data/templates: the reference data is not beside the project";
   const ScriptedServer server("Qwen-QwQ-32B", fmt::format("{}</think>\n\nSure! Let me say: yes.", kThoughts));
   expect_answer(server.choice(std::string(kSchema) + R"(,"chat_template_kwargs":{"enable_thinking":true})"), kThoughts);
 }
 
 TEST(ConstrainedThinking, ARequiredCallComesBehindTheThoughts) {
-  if (missing()) GTEST_SKIP() << "no templates";
+  if (missing()) GTEST_SKIP() << "no " << SLUICE_SHARED_DIR << "/data/templates: the reference data is not beside the project";
   for (const char* name : {"Qwen-Qwen3-0.6B", "Qwen-QwQ-32B"}) {
     const bool opened = name == std::string_view("Qwen-QwQ-32B");
     const ScriptedServer server(name, fmt::format("{}{}</think>\n\nSure! I shall look.", opened ? "" : "<think>", kThoughts));
@@ -130,7 +130,7 @@ TEST(ConstrainedThinking, ARequiredCallComesBehindTheThoughts) {
 }
 
 TEST(ConstrainedThinking, ThoughtsThatTakeAllTokensEndWithLength) {
-  if (missing()) GTEST_SKIP() << "no templates";
+  if (missing()) GTEST_SKIP() << "no " << SLUICE_SHARED_DIR << "/data/templates: the reference data is not beside the project";
   const ScriptedServer server("Qwen-Qwen3-0.6B", fmt::format("<think>{}</think>\n\nyes", kThoughts));
   const Json choice = server.choice(std::string(kSchema) + R"(,"max_tokens":12)");
   EXPECT_EQ(choice["finish_reason"], "length");
