@@ -57,7 +57,10 @@ class Crowd:
         while not self.stopping.is_set():
             while len(kinds) < self.count:
                 kind = self.opened % 3
-                sock = self.open(kind)
+                try:
+                    sock = self.open(kind)
+                except OSError:  # it takes no more of them: then so many it is
+                    break
                 kinds[sock.fileno()] = (sock, kind)
                 poll.register(sock, select.POLLHUP | select.POLLERR | select.POLLRDHUP)
             self.ready.set()

@@ -77,7 +77,8 @@ class Load:
 
     def chat(self):
         self.count += 1
-        body = json.dumps({"model": self.args.model, "max_tokens": self.args.max_tokens, "seed": self.count,
+        named = {"model": self.args.model} if self.args.model else {}
+        body = json.dumps({**named, "max_tokens": self.args.max_tokens, "seed": self.count,
                            "messages": [{"role": "user", "content": f"{self.count}: {PROMPT}"}]}).encode()
         head = (f"POST /v1/chat/completions HTTP/1.1\r\nHost: {self.host}:{self.port}\r\n{self.auth}Content-Type: application/json\r\n"
                 f"Content-Length: {len(body)}\r\n\r\n").encode()
@@ -215,7 +216,7 @@ async def main(args):
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("url")
 parser.add_argument("--key", default="")
-parser.add_argument("--model", default="default")
+parser.add_argument("--model", default="")
 parser.add_argument("--pid", type=int, default=0)
 parser.add_argument("--plan-bytes", type=int, default=0)
 parser.add_argument("--seconds", type=float, default=60)
