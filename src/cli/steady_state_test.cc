@@ -1,54 +1,13 @@
-// Promise 4: no allocation and no lock per token in the engine's threads. malloc and pthread_mutex_lock are counted (interposed in this test program)
-// while tokens are read and sampled.
+// Promise 4: no allocation and no lock per token in the engine's threads. malloc and pthread_mutex_lock are counted
+// (interposed in this test program) while tokens are read and sampled.
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <cstdlib>
 #include <filesystem>
 
 #include "cli/golden_support.h"
 #include "engine/sampler.h"
+#include "platform/allocation_testing.h"
 #include "platform/cpu.h"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SLUICE_COUNTS 0
-#else
-#define SLUICE_COUNTS 1
-#endif
-
-namespace {
-std::atomic<bool> counting{false};
-std::atomic<uint64_t> allocations{0}, locks{0};
-}  // namespace
-
-#if SLUICE_COUNTS
-#include <dlfcn.h>
-#include <pthread.h>
-
-extern "C" {
-void* __libc_malloc(size_t bytes);
-void* __libc_calloc(size_t count, size_t bytes);
-void* __libc_realloc(void* block, size_t bytes);
-
-void* malloc(size_t bytes) {
-  if (counting) ++allocations;
-  return __libc_malloc(bytes);
-}
-void* calloc(size_t count, size_t bytes) {
-  if (counting) ++allocations;
-  return __libc_calloc(count, bytes);
-}
-void* realloc(void* block, size_t bytes) {
-  if (counting) ++allocations;
-  return __libc_realloc(block, bytes);
-}
-int pthread_mutex_lock(pthread_mutex_t* mutex) {
-  static const auto real = reinterpret_cast<int (*)(pthread_mutex_t*)>(dlsym(RTLD_NEXT, "pthread_mutex_lock"));
-  if (counting) ++locks;
-  return real(mutex);
-}
-}
-#endif
 
 namespace sluice::cli {
 namespace {
@@ -56,7 +15,8 @@ namespace {
 TEST(SteadyState, ATokenAllocatesNothingAndLocksNothing) {
   if (!SLUICE_COUNTS) GTEST_SKIP() << "sanitizers bring their own malloc";
   const std::filesystem::path path = std::filesystem::path(SLUICE_SOURCE_DIR) / "models/sluice-jamba.gguf";
-  Result<TestModel> model = TestModel::open(path, {.threads = 2, .isa = platform::best_isa(), .kv_type = kernels::KvType::kF16});
+  Result<TestModel> model =
+      TestModel::open(path, {.threads = 2, .isa = platform::best_isa(), .kv_type = kernels::KvType::kF16});
   ASSERT_TRUE(model.ok()) << model.error().message;
   auto session = model->session(512);
   engine::Sampler sampler({.temperature = 0.8f, .seed = 3}, model->runtime().program().facts.vocabulary);

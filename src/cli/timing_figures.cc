@@ -11,12 +11,16 @@
 namespace sluice::cli {
 namespace {
 
-constexpr int32_t kToken = 5;        // any: no kernel's time depends on it
-constexpr int kFilledByte = 0x2C;    // keys and values of a depth that nobody computed: small numbers in every KV type
+constexpr int32_t kToken = 5;      // any: no kernel's time depends on it
+constexpr int kFilledByte = 0x2C;  // keys and values of a depth that nobody computed: small numbers in every KV type
 
-double seconds(uint64_t ns) { return 1e-9 * static_cast<double>(ns); }
+double seconds(uint64_t ns) {
+  return 1e-9 * static_cast<double>(ns);
+}
 
-nlohmann::ordered_json json_of(const Spread& s) { return {{"median", s.median}, {"low", s.low}, {"high", s.high}}; }
+nlohmann::ordered_json json_of(const Spread& s) {
+  return {{"median", s.median}, {"low", s.low}, {"high", s.high}};
+}
 
 struct Timed {
   double wall = 0, cpu = 0;
@@ -40,10 +44,16 @@ Spread spread_of(std::vector<double> values) {
 }
 
 void print(const Figure& f) {
-  fmt::print("{:<22}{:>9.1f} tokens/s ({:.1f} - {:.1f}), {:.0f} % of the predicted {:.1f}; {:.1f} % of {} ({:.1f} by CPU time, {:.0f} % of it ours)", f.what,
-             f.tokens_per_second.median, f.tokens_per_second.low, f.tokens_per_second.high, 100 * f.tokens_per_second.median / f.predicted.median,
-             f.predicted.median, 100 * f.share.median, f.of, 100 * f.cpu_share.median, 100 * f.got.median);
-  if (f.ratio) fmt::print("; {:.2f} x the peer's {:.1f} ({:.2f} - {:.2f})", f.ratio->median, f.peer->median, f.ratio->low, f.ratio->high);
+  fmt::print(
+      "{:<22}{:>9.1f} tokens/s ({:.1f} - {:.1f}), {:.0f} % of the predicted {:.1f}; {:.1f} % of {} ({:.1f} by CPU "
+      "time, {:.0f} % of it ours)",
+      f.what, f.tokens_per_second.median, f.tokens_per_second.low, f.tokens_per_second.high,
+      100 * f.tokens_per_second.median / f.predicted.median, f.predicted.median, 100 * f.share.median, f.of,
+      100 * f.cpu_share.median, 100 * f.got.median);
+  if (!f.peer_error.empty()) fmt::print("; {}", f.peer_error);
+  if (f.ratio)
+    fmt::print("; {:.2f} x the peer's {:.1f} ({:.2f} - {:.2f})", f.ratio->median, f.peer->median, f.ratio->low,
+               f.ratio->high);
   fmt::print("\n");
   std::fflush(stdout);
 }
@@ -57,6 +67,7 @@ nlohmann::ordered_json json_of(const Figure& f) {
                                 {"cpu_share", json_of(f.cpu_share)},
                                 {"cpu_got", json_of(f.got)},
                                 {"predicted_tokens_per_second", json_of(f.predicted)}};
+  if (!f.peer_error.empty()) out["peer_error"] = f.peer_error;
   if (f.ratio) {
     out["peer_tokens_per_second"] = json_of(*f.peer);
     out["ratio"] = json_of(*f.ratio);
@@ -82,22 +93,28 @@ Result<Figure> Bench::figure(const Case& what, Run run) {
   out.of = what.bound_by_bytes ? "read bandwidth" : "int8 rate";
   Cost cost;
   for (const StepShape& shape : what.shapes) cost += cost_of(program(), shape);
-  const Peer peer{what.peer.sequences > 1 ? options_.peer_batched : options_.peer, options_.peer_arguments, options_.model.path, out.threads};
+  const Peer peer{what.peer.sequences > 1 ? options_.peer_batched : options_.peer, options_.peer_arguments,
+                  options_.model.path, out.threads};
   std::vector<double> speed, share, cpu_share, got, predicted, peers, ratios;
   for (uint64_t round = 0; round <= options_.repeats; ++round) {
     double theirs = 0;
-    const auto run_peer = [&]() -> Status {
-      SLUICE_TRY(const PeerResult result, run_peer_once(peer, what.peer));
-      theirs = result.tokens_per_second;
-      out.peer_rss = std::max(out.peer_rss, result.peak_rss);
-      return {};
+    // A peer that fails costs the comparison, not our own figure (it may not know the file, or lack memory for this
+    // case).
+    const auto run_peer = [&] {
+      const Result<PeerResult> result = run_peer_once(peer, what.peer);
+      if (!result.ok()) {
+        out.peer_error = result.error().message;
+        return;
+      }
+      theirs = result->tokens_per_second;
+      out.peer_rss = std::max(out.peer_rss, result->peak_rss);
     };
-    const bool with_peer = !peer.program.empty() && round > 0;
-    if (with_peer && round % 2 == 0) SLUICE_TRY_VOID(run_peer());
+    const auto with_peer = [&] { return !peer.program.empty() && round > 0 && out.peer_error.empty(); };
+    if (with_peer() && round % 2 == 0) run_peer();
     const Limits before = meter_.measure();
     SLUICE_TRY(const Timed ours, timed(run));
     const Limits limits = between(before, meter_.measure());
-    if (with_peer && round % 2 == 1) SLUICE_TRY_VOID(run_peer());
+    if (with_peer() && round % 2 == 1) run_peer();
     if (round == 0) continue;  // warm-up
     double shortest = 0;
     for (const StepShape& shape : what.shapes) shortest += shortest_seconds(program(), shape, limits, false);
@@ -108,7 +125,7 @@ Result<Figure> Bench::figure(const Case& what, Run run) {
     cpu_share.push_back(work * out.threads / ours.cpu / rate.cpu);
     got.push_back(ours.cpu / ours.wall / out.threads);
     predicted.push_back(what.tokens / shortest);
-    if (!with_peer) continue;
+    if (!with_peer()) continue;
     peers.push_back(theirs);
     ratios.push_back(what.tokens / ours.wall / theirs);
   }
@@ -125,19 +142,29 @@ Result<Figure> Bench::figure(const Case& what, Run run) {
 }
 
 StepShape Bench::shape_of(uint64_t rows, uint64_t sequences, uint64_t depth) const {
-  return {.rows = rows, .sequences = sequences, .depth = depth, .kv_type = model_.runtime->options().kv_type, .logits = true};
+  return {.rows = rows,
+          .sequences = sequences,
+          .depth = depth,
+          .kv_type = model_.runtime->options().kv_type,
+          .logits = true};
 }
 
-// A conversation of `depth` tokens that were not computed: its keys and values are a constant, which takes a decode step as long as any others.
+// A conversation of `depth` tokens that were not computed: its keys and values are a constant, which takes a decode
+// step as long as any others.
 Result<std::unique_ptr<engine::Session>> Bench::filled(uint64_t depth, uint64_t more) {
   SLUICE_TRY(auto session, engine::Session::create(*model_.runtime, depth + more));
   session->adopt(std::vector<int32_t>(depth, kToken));
-  for (size_t i = 0; i < session->pages_used(); ++i) std::memset(session->page(i).data(), kFilledByte, session->page(i).size());
+  for (size_t i = 0; i < session->pages_used(); ++i)
+    std::memset(session->page(i).data(), kFilledByte, session->page(i).size());
   return session;
 }
 
 Result<Figure> Bench::prefill(uint64_t tokens) {
-  Case what{fmt::format("prefill {}", tokens), static_cast<double>(tokens), {}, false, {.prompt = tokens, .generate = 0, .depth = 0, .sequences = 1}};
+  Case what{fmt::format("prefill {}", tokens),
+            static_cast<double>(tokens),
+            {},
+            false,
+            {.prompt = tokens, .generate = 0, .depth = 0, .sequences = 1}};
   for (uint64_t done = 0; done < tokens; done += model_.runtime->sizes().rows_max) {
     const uint64_t rows = std::min(tokens - done, model_.runtime->sizes().rows_max);
     what.shapes.push_back(shape_of(rows, 1, done));
@@ -152,7 +179,9 @@ Result<Figure> Bench::prefill(uint64_t tokens) {
 }
 
 Result<Figure> Bench::decode(uint64_t depth) {
-  const Case what{fmt::format("decode at {}", depth), static_cast<double>(options_.decode), std::vector<StepShape>(options_.decode, shape_of(1, 1, depth)),
+  const Case what{fmt::format("decode at {}", depth),
+                  static_cast<double>(options_.decode),
+                  std::vector<StepShape>(options_.decode, shape_of(1, 1, depth)),
                   true,
                   {.prompt = 0, .generate = options_.decode, .depth = depth, .sequences = 1}};
   SLUICE_TRY(auto session, filled(depth, options_.decode * (options_.repeats + 1) + 1));
@@ -169,10 +198,13 @@ Result<Figure> Bench::decode(uint64_t depth) {
 Result<Figure> Bench::together(uint64_t sequences, uint64_t depth) {
   const program::PlanSizes& sizes = model_.runtime->sizes();
   if (sequences > sizes.rows_max || sequences > sizes.logit_rows_max) {
-    return Error{fmt::format("--sequences {}: a step holds {} rows, of which {} have logits", sequences, sizes.rows_max, sizes.logit_rows_max)};
+    return Error{fmt::format("--sequences {}: a step holds {} rows, of which {} have logits", sequences, sizes.rows_max,
+                             sizes.logit_rows_max)};
   }
-  const Case what{fmt::format("{} together at {}", sequences, depth), static_cast<double>(sequences * options_.decode),
-                  std::vector<StepShape>(options_.decode, shape_of(sequences, sequences, depth)), true,
+  const Case what{fmt::format("{} together at {}", sequences, depth),
+                  static_cast<double>(sequences * options_.decode),
+                  std::vector<StepShape>(options_.decode, shape_of(sequences, sequences, depth)),
+                  true,
                   {.prompt = 0, .generate = options_.decode, .depth = depth, .sequences = sequences}};
   std::vector<std::unique_ptr<engine::Session>> sessions;
   std::vector<runtime::StepRow> rows;
@@ -208,7 +240,8 @@ Result<ProfileTable> Bench::profile(const std::string& step, uint64_t steps, con
     model_.runtime->set_profile(nullptr);
     SLUICE_TRY_VOID(status);
   }
-  ProfileTable table = profile_table(program(), profile, steps * options_.repeats, shape, between(before, meter_.measure()));
+  ProfileTable table =
+      profile_table(program(), profile, steps * options_.repeats, shape, between(before, meter_.measure()));
   table.step = step;
   table.step_seconds = spread_of(cpu).median;
   table.wall_seconds = spread_of(wall).median;

@@ -32,6 +32,7 @@ struct Figure {
   Spread predicted;          // tokens per second if every op took the shortest time that the limits allow
   std::optional<Spread> peer, ratio;  // the peer's tokens per second; ours over the peer's, of the same round
   uint64_t peer_rss = 0;     // bytes at its peak, at most over the rounds
+  std::string peer_error;    // why the comparison stopped; the rounds before it count
 };
 void print(const Figure& figure);
 nlohmann::ordered_json json_of(const Figure& figure);

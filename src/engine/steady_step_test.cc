@@ -1,51 +1,10 @@
-// Promise 4 for the scheduler: once sequences decode, a step allocates nothing and locks nothing, penalties, stop strings and drafts included. malloc and
-// pthread_mutex_lock are counted (interposed in this test program); the fake runtime's own allocations are not.
+// Promise 4 for the scheduler: once sequences decode, a step allocates nothing and locks nothing, penalties, stop
+// strings and drafts included. malloc and pthread_mutex_lock are counted (interposed in this test program); the fake
+// runtime's own allocations are not.
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <cstdlib>
-
 #include "engine/scheduler_testing.h"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SLUICE_COUNTS 0
-#else
-#define SLUICE_COUNTS 1
-#endif
-
-namespace {
-std::atomic<bool> counting{false};
-std::atomic<uint64_t> allocations{0}, locks{0};
-}  // namespace
-
-#if SLUICE_COUNTS
-#include <dlfcn.h>
-#include <pthread.h>
-
-extern "C" {
-void* __libc_malloc(size_t bytes);
-void* __libc_calloc(size_t count, size_t bytes);
-void* __libc_realloc(void* block, size_t bytes);
-
-void* malloc(size_t bytes) {
-  if (counting) ++allocations;
-  return __libc_malloc(bytes);
-}
-void* calloc(size_t count, size_t bytes) {
-  if (counting) ++allocations;
-  return __libc_calloc(count, bytes);
-}
-void* realloc(void* block, size_t bytes) {
-  if (counting) ++allocations;
-  return __libc_realloc(block, bytes);
-}
-int pthread_mutex_lock(pthread_mutex_t* mutex) {
-  static const auto real = reinterpret_cast<int (*)(pthread_mutex_t*)>(dlsym(RTLD_NEXT, "pthread_mutex_lock"));
-  if (counting) ++locks;
-  return real(mutex);
-}
-}
-#endif
+#include "platform/allocation_testing.h"
 
 namespace sluice::engine {
 namespace {
@@ -77,7 +36,10 @@ TEST(SteadyStep, ATokenAllocatesNothingAndLocksNothing) {
   FakeRunner fake(kFakeShapes[0]);
   UncountedRunner runner(fake);
   const text::Tokenizer tokenizer = fake_tokenizer(kFakeVocabulary);
-  EngineOptions options{.context = 4096, .sequences_max = 4, .store_bytes = 1 << 22, .speculation = true, .now_us = [&] { return fake.now_us; }};
+  EngineOptions options{
+      .context = 4096, .sequences_max = 4, .store_bytes = 1 << 22, .speculation = true, .now_us = [&] {
+        return fake.now_us;
+      }};
   auto scheduler = Scheduler::create(runner, tokenizer, 1, options).value();
   auto sink = std::make_shared<CountingSink>();
   for (uint64_t i = 0; i < 4; ++i) {
