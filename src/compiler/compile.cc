@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cstring>
+#include <vector>
 
 #include "models/family.h"
 #include "platform/file.h"
@@ -20,7 +21,8 @@ models::Config config_of(const Checkpoint& checkpoint) {
   nlohmann::json fields = checkpoint.config();
   // The embedding's rows are the vocabulary: files may leave the key out or pad the table.
   const weights::TensorView* table = gguf ? checkpoint.find("token_embd.weight") : nullptr;
-  if (table != nullptr && table->shape.size() == 2 && fields.contains("general.architecture") && fields["general.architecture"].is_string()) {
+  if (table != nullptr && table->shape.size() == 2 && fields.contains("general.architecture") &&
+      fields["general.architecture"].is_string()) {
     fields[fields["general.architecture"].get<std::string>() + ".vocab_size"] = table->shape[0];
   }
   std::function<bool(std::string_view)> has;
@@ -28,7 +30,8 @@ models::Config config_of(const Checkpoint& checkpoint) {
   return models::Config(gguf ? models::Format::kGguf : models::Format::kHuggingFace, std::move(fields), std::move(has));
 }
 
-Result<Program> compile_program(const Checkpoint& checkpoint, const CompileOptions& options, std::string_view stop_after) {
+Result<Program> compile_program(const Checkpoint& checkpoint, const CompileOptions& options,
+                                std::string_view stop_after) {
   SLUICE_TRY(Program program, models::build(config_of(checkpoint)));
   SLUICE_TRY_VOID(lower(program, checkpoint));
   if (!options.observers) strip_observers(program);
@@ -64,6 +67,37 @@ uint64_t weight_bytes(const Program& program) {
   return bytes;
 }
 
+// Appends in blocks that end at multiples of 2 MiB of the file, however small the pieces are. The page cache keeps what
+// one call wrote in folios as large as the call, so the mapped package gets huge pages: written strip by strip 45 % of
+// it had them, in blocks 99.9 % (Linux 6.18, ext4); the smaller the pages, the more a decode step waits for their
+// translation (88 against 96 % of the read bandwidth).
+class BlockWriter {
+ public:
+  explicit BlockWriter(platform::AtomicFile& file) : file_(file) {}
+
+  Status write(std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const uint64_t room = kBlockBytes - (file_.size() + block_.size()) % kBlockBytes;
+      const size_t count = std::min<uint64_t>(room, bytes.size());
+      block_.insert(block_.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(count));
+      bytes = bytes.subspan(count);
+      if (count == room) SLUICE_TRY_VOID(flush());
+    }
+    return {};
+  }
+
+  Status flush() {
+    SLUICE_TRY_VOID(file_.write(std::span<const std::byte>(block_)));
+    block_.clear();
+    return {};
+  }
+
+ private:
+  static constexpr uint64_t kBlockBytes = 2u << 20;
+  platform::AtomicFile& file_;
+  std::vector<std::byte> block_;
+};
+
 }  // namespace
 
 Result<Model> compile_in_memory(const Checkpoint& checkpoint, std::string tokenizer, const CompileOptions& options) {
@@ -86,7 +120,8 @@ Result<Model> compile_in_memory(const Checkpoint& checkpoint, std::string tokeni
   return model;
 }
 
-Status compile_to_file(const Checkpoint& checkpoint, std::string_view tokenizer, const std::filesystem::path& path, const CompileOptions& options) {
+Status compile_to_file(const Checkpoint& checkpoint, std::string_view tokenizer, const std::filesystem::path& path,
+                       const CompileOptions& options) {
   SLUICE_TRY(const Program program, compile_program(checkpoint, options, ""));
   const std::string text = program::print(program);
   program::PackageHeader header;
@@ -97,7 +132,8 @@ Status compile_to_file(const Checkpoint& checkpoint, std::string_view tokenizer,
   header.tokenizer_bytes = tokenizer.size();
   header.weights_offset = program::round_up(header.tokenizer_offset + tokenizer.size(), program::kPackageAlignment);
   header.weights_bytes = weight_bytes(program);
-  header.checksum = program::checksum_of(std::as_bytes(std::span(tokenizer)), program::checksum_of(std::as_bytes(std::span(text))));
+  header.checksum =
+      program::checksum_of(std::as_bytes(std::span(tokenizer)), program::checksum_of(std::as_bytes(std::span(text))));
   std::byte head[program::kPackageHeaderBytes];
   program::write_header(header, head);
 
@@ -108,9 +144,11 @@ Status compile_to_file(const Checkpoint& checkpoint, std::string_view tokenizer,
   SLUICE_TRY_VOID(file.write(tokenizer));
   SLUICE_TRY_VOID(file.write(std::string(header.weights_offset - file.size(), '\0')));
   uint64_t done = 0;
-  const PackSink append = [&](std::span<const std::byte> bytes) { return file.write(bytes); };
+  BlockWriter writer(file);
+  const PackSink append = [&](std::span<const std::byte> bytes) { return writer.write(bytes); };
   SLUICE_TRY_VOID(pack_weights(program, checkpoint, counting(header.weights_bytes, done, options, append)));
   SLUICE_CHECK(done == header.weights_bytes);
+  SLUICE_TRY_VOID(writer.flush());
   return file.commit();
 }
 
