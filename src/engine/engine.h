@@ -64,6 +64,7 @@ struct Request {
   SamplerOptions sampler;
   StopRules stop;
   std::shared_ptr<const text::Constraint> constraint;  // may be null
+  std::shared_ptr<const text::ConstraintState> constraint_begun;  // of `constraint`, behind what the prompt holds of the answer; null: nothing
   int32_t top_logprobs = -1;                  // -1: none; 0: the chosen token's; k: and the k best
   bool echo_logprobs = false;                 // also for the prompt's tokens
   bool embed = false;                         // wants the last norm's mean over the prompt, no tokens

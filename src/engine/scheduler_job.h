@@ -51,7 +51,11 @@ struct Scheduler::Job {
 struct Scheduler::Choice {
   Choice(Job& owner, uint32_t number_in_job, uint32_t slot_index, const text::Tokenizer& tokenizer)
       : job(owner), number(number_in_job), slot(slot_index), text(tokenizer, owner.request.stop.strings, owner.request.show_special) {
-    if (owner.request.constraint != nullptr) constraint.emplace(owner.request.constraint);
+    if (owner.request.constraint_begun != nullptr) {
+      constraint.emplace(*owner.request.constraint_begun);
+    } else if (owner.request.constraint != nullptr) {
+      constraint.emplace(owner.request.constraint);
+    }
     if (owner.request.thinking) thinking.emplace(*owner.request.thinking);
     draft.reserve(owner.request.speculate);
   }

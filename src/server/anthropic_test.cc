@@ -205,6 +205,14 @@ TEST(Anthropic, StopsAndLengths) {
   EXPECT_EQ(server.post("/v1/messages", R"({"max_tokens":4,"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"Well, "}]})").status, 200);
   const std::vector<int32_t> prompt = server.backend.last().prompt;
   EXPECT_EQ(*server.tokenizer.decode(std::span(prompt).last(6), true), "Well, ");
+  // Under a schema it is the beginning of what obeys.
+  const char* schema = R"(,"output_config":{"format":{"type":"json_schema","schema":{"type":"object"}}}})";
+  const std::string object = R"({"max_tokens":4,"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":")";
+  EXPECT_EQ(server.post("/v1/messages", object + R"({\"a"}])" + schema).status, 200);
+  EXPECT_TRUE(server.backend.last().constraint_begun);
+  const Reply refused = server.post("/v1/messages", object + R"([\"a"}])" + schema);
+  EXPECT_EQ(refused.status, 400);
+  EXPECT_NE(refused.body.find("byte 0 "), std::string::npos) << refused.body;
 }
 
 TEST(Anthropic, ThinkingIsHiddenUnlessAskedFor) {

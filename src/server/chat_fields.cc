@@ -259,6 +259,10 @@ Refused plan_chat(const Api& api, ChatRequest& request, uint64_t body_bytes, Ans
     generation.constraint->start_after = thinking.close;
     if (prompt.may_think) generation.constraint->start_open = thinking.open;
   }
+  if (conversation.continue_last) {
+    generation.begun = conversation.messages.back()["content"].get<std::string>();
+    plan.text.begun = generation.begun;
+  }
   generation.request.show_special = api.marks_are_special() && (plan.text.format || thinking.can());
   request.seam = std::move(prompt.seam);
   generation.request.message_starts = std::move(prompt.message_starts);

@@ -17,17 +17,34 @@ size_t begun(std::string_view text, std::string_view mark) {
 
 }  // namespace
 
-ChoiceText::ChoiceText(const TextPlan& plan)
-    : plan_(plan), at_(!plan.split_thinking ? At::kContent : plan.starts_thinking ? At::kThinking : At::kBefore) {
-  if (plan.format) parser_.emplace(*plan.format, plan.tools);
+ChoiceText::At ChoiceText::begin(const TextPlan& plan) {
+  if (!plan.split_thinking || !plan.begun.empty()) return At::kContent;
+  return plan.starts_thinking ? At::kThinking : At::kBefore;
+}
+
+ChoiceText::ChoiceText(const TextPlan& plan) : plan_(plan), at_(begin(plan)) {
+  if (!plan.format) return;
+  parser_.emplace(*plan.format, plan.tools);
+  if (!plan.begun.empty()) read_begun();
+}
+
+void ChoiceText::read_begun() {
+  std::vector<text::ToolEvent> events = parser_->feed(plan_.begun);
+  known_ = plan_.begun.size();
+  take(std::move(events), begun_);
+  blanks_.clear();
+  if (calls_ > 0) known_ = 0;  // what is held back belongs to a call
 }
 
 void ChoiceText::feed(std::string_view text, std::vector<TextPiece>& out) {
+  out.insert(out.end(), std::make_move_iterator(begun_.begin()), std::make_move_iterator(begun_.end()));
+  begun_.clear();
   held_ += text;
   advance(out, false);
 }
 
 void ChoiceText::finish(std::vector<TextPiece>& out) {
+  feed({}, out);
   advance(out, true);
   if (parser_) take(parser_->finish(), out);
   if (!blanks_.empty()) out.push_back({TextPiece::Kind::kContent, 0, std::move(blanks_)});
@@ -79,6 +96,9 @@ void ChoiceText::take(std::vector<text::ToolEvent> events, std::vector<TextPiece
     switch (event.kind) {
       case Kind::kText:
       case Kind::kBroken: {  // output that is no call after all is shown as it is
+        const size_t known = std::min(known_, event.text.size());
+        event.text.erase(0, known);
+        known_ -= known;
         const size_t end = event.text.find_last_not_of(kBlanks) + 1;  // npos + 1 is 0
         if (end > 0) {
           out.push_back({TextPiece::Kind::kContent, 0, blanks_ + event.text.substr(0, end)});

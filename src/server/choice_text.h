@@ -18,6 +18,7 @@ struct TextPlan {
   std::string think_open, think_close;
   const text::ToolFormat* format = nullptr;  // null: calls are not looked for
   std::vector<text::Tool> tools;
+  std::string begun;                   // of the answer, by the client: not told again, but a call that begins in it is told whole
 };
 
 struct TextPiece {
@@ -37,6 +38,8 @@ class ChoiceText {
 
  private:
   enum class At : uint8_t { kBefore, kThinking, kAfterThinking, kContent };
+  static At begin(const TextPlan& plan);
+  void read_begun();
   void advance(std::vector<TextPiece>& out, bool last);
   void content(std::string_view text, std::vector<TextPiece>& out);
   void take(std::vector<text::ToolEvent> events, std::vector<TextPiece>& out);
@@ -47,6 +50,8 @@ class ChoiceText {
   std::string blanks_;  // white space that is dropped if a call follows
   std::optional<text::ToolCallParser> parser_;
   uint32_t calls_ = 0;
+  std::vector<TextPiece> begun_;       // calls in what the client began, until they are told
+  size_t known_ = 0;                   // bytes of text to come that the client wrote itself
 };
 
 }  // namespace sluice::server

@@ -87,5 +87,75 @@ TEST(ConstraintFields, ToolsThatCannotBeEnforcedAreNamed) {
   EXPECT_TRUE(server.backend.last().constraint);
 }
 
+// A conversation whose answer the client has begun.
+std::string begun(std::string_view text, std::string_view fields) {
+  Json request = Json::parse(fmt::format("{{{}}}", fields));
+  request["messages"] = {{{"role", "user"}, {"content", "hi"}}, {{"role", "assistant"}, {"content", text}}};
+  return request.dump();
+}
+
+// What must come next of the answer, after the client's beginning of it.
+std::string forced_after(TestServer& server, std::string_view text, std::string_view fields) {
+  const Reply reply = server.chat(begun(text, fields));
+  EXPECT_EQ(reply.status, 200) << reply.body;
+  const auto state = server.backend.last().constraint_begun;
+  return state ? text::ConstraintState(*state).jump_ahead() : "not begun";
+}
+
+TEST(ConstraintFields, APrefillIsReadByTheConstraintFirst) {
+  TestServer server;
+  EXPECT_EQ(forced_after(server, "apple t", R"("guided_choice":["apple pie","apple tart"])"), "art");
+  EXPECT_EQ(forced_after(server, "ab", R"("guided_regex":"abcd[0-9]")"), "cd");
+  EXPECT_EQ(forced_after(server, "no", R"("grammar":"root ::= \"no\" \" thanks\"")"), " thanks");
+  const char* schema = R"("response_format":{"type":"json_schema","json_schema":{"schema":
+      {"type":"object","properties":{"city":{"enum":["Oslo"]}},"required":["city"],"additionalProperties":false}}})";
+  EXPECT_EQ(forced_after(server, R"({"ci)", schema), R"(ty": "Oslo"})");
+  // White space as the client writes it.
+  EXPECT_EQ(forced_after(server, R"({"city":"Os)", schema), "lo\"");
+  EXPECT_EQ(forced_after(server, "{\n  \"city\": \"", schema), "Oslo\"");
+  // Done already: nothing but the end can come.
+  EXPECT_EQ(forced_after(server, "apple pie", R"("guided_choice":["apple pie"])"), "");
+  EXPECT_TRUE(server.backend.last().constraint_begun->must_end());
+  // A message that is not gone on with is none of the constraint's.
+  EXPECT_EQ(forced_after(server, "apple", R"("guided_choice":["pear"],"continue_final_message":false)"), "not begun");
+}
+
+TEST(ConstraintFields, APrefillThatTheConstraintCannotBeginWithIsA400ThatNamesThePlace) {
+  TestServer server;
+  const auto error = [&](std::string_view text, std::string_view fields) {
+    const Reply reply = server.chat(begun(text, fields));
+    EXPECT_EQ(reply.status, 400) << reply.body;
+    return Json::parse(reply.body)["error"];
+  };
+  const Json choice = error("apple cake", R"("guided_choice":["apple pie","apple tart"])");
+  EXPECT_EQ(choice["param"], "messages");
+  const std::string message = choice["message"];
+  EXPECT_TRUE(contains(message, "guided_choice") && contains(message, "byte 6 ") && contains(message, "'cake'")) << message;
+  EXPECT_TRUE(contains(error("Sure: {", R"("response_format":{"type":"json_object"})")["message"], "byte 0 "));
+  EXPECT_TRUE(contains(error(R"({"a": 1}, )", R"("response_format":{"type":"json_object"})")["message"], "byte 8 "));
+}
+
+TEST(ConstraintFields, APrefillThatBeginsACallIsToldWithTheRestOfIt) {
+  TestServer server;
+  const char* tools = R"("tools":[{"type":"function","function":{"name":"look","parameters":{"type":"object","properties":{"at":{"type":"string"}},
+      "required":["at"],"additionalProperties":false}}}])";
+  server.backend.answer = [](const engine::Request&, uint32_t) { return "e\"}}\n</tool_call>"; };
+  const Json called = Json::parse(server.chat(begun("One moment.\n<tool_call>\n{\"name\": \"look\", \"arguments\": {\"at\": \"th", tools)).body);
+  const Json& message = called["choices"][0]["message"];
+  ASSERT_EQ(message["tool_calls"].size(), 1u) << called.dump();
+  EXPECT_EQ(message["tool_calls"][0]["function"]["arguments"], R"({"at": "the"})");
+  EXPECT_TRUE(message["content"].is_null() || message["content"] == "") << message.dump();  // the client has its own words already
+  EXPECT_EQ(called["choices"][0]["finish_reason"], "tool_calls");
+  EXPECT_TRUE(server.backend.last().constraint_begun);
+
+  // What might have begun a call and is a text after all: the answer's part of it alone.
+  server.backend.answer = [](const engine::Request&, uint32_t) { return "x> is a tag."; };
+  EXPECT_EQ(Json::parse(server.chat(begun("See <to", tools)).body)["choices"][0]["message"]["content"], "x> is a tag.");
+
+  const Reply other = server.chat(begun("<tool_call>\n{\"name\": \"fly", tools));
+  EXPECT_EQ(other.status, 400) << other.body;
+  EXPECT_TRUE(contains(other.body, "tools does not allow")) << other.body;
+}
+
 }  // namespace
 }  // namespace sluice::server

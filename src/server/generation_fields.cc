@@ -234,6 +234,39 @@ uint64_t fresh_seed() {
   return (z ^ (z >> 31)) >> 12;  // fits in a double: JSON readers keep it exact
 }
 
+// Where a constraint and the answer that was begun for the model part ways.
+ApiError begun_refusal(const Generation& generation, text::ConstraintState state) {
+  const std::string_view begun = generation.begun;
+  size_t at = 0;
+  while (at < begun.size() && state.accept_text(begun.substr(at, 1))) ++at;
+  const size_t before = at > 20 ? at - 20 : 0;
+  return bad_request("messages",
+      fmt::format("messages: {} does not allow an answer that begins as the last message does: after '{}', byte {} of it, '{}' cannot come",
+      generation.constraint_field, text::shown(begun.substr(before, at - before)), at, text::shown(begun.substr(at, 20))), "invalid_prefill");
+}
+
+Refused set_constraint(const Api& api, Generation& out) {
+  text::ConstraintSpec& spec = *out.constraint;
+  Result<std::shared_ptr<const text::Constraint>> compiled = api.constraints().get(spec);
+  if (!compiled.ok()) return bad_request(out.constraint_field, compiled.error().message, "invalid_constraint");
+  out.request.constraint = std::move(*compiled);
+  if (out.begun.empty()) return {};
+  text::ConstraintState state(out.request.constraint);
+  bool accepted = state.accept_text(out.begun);
+  const bool json = spec.kind == text::ConstraintKind::kJsonSchema || spec.kind == text::ConstraintKind::kJsonObject;
+  if (!accepted && json) {  // JSON that somebody else begins has white space as they like it
+    spec.space = text::JsonSpace::kFlexible;
+    compiled = api.constraints().get(spec);
+    if (!compiled.ok()) return bad_request(out.constraint_field, compiled.error().message, "invalid_constraint");
+    out.request.constraint = std::move(*compiled);
+    state = text::ConstraintState(out.request.constraint);
+    accepted = state.accept_text(out.begun);
+  }
+  if (!accepted) return begun_refusal(out, text::ConstraintState(out.request.constraint));
+  out.request.constraint_begun = std::make_shared<const text::ConstraintState>(std::move(state));
+  return {};
+}
+
 }  // namespace
 
 Refused complete(const Api& api, std::vector<int32_t> prompt, uint64_t body_bytes, std::string_view prompt_field, Generation& out) {
@@ -252,11 +285,7 @@ Refused complete(const Api& api, std::vector<int32_t> prompt, uint64_t body_byte
         request.max_tokens));
   }
   if (!out.seed_given) request.sampler.seed = fresh_seed();
-  if (out.constraint) {
-    Result<std::shared_ptr<const text::Constraint>> compiled = api.constraints().get(*out.constraint);
-    if (!compiled.ok()) return bad_request(out.constraint_field, compiled.error().message, "invalid_constraint");
-    request.constraint = std::move(*compiled);
-  }
+  if (out.constraint) SLUICE_REFUSE(set_constraint(api, out));
   out.price.prompt_tokens = prompt.size();
   out.price.completion_tokens_max = request.max_tokens * request.choices;
   out.price.bytes = body_bytes;

@@ -20,6 +20,7 @@ struct Generation {
   bool seed_given = false;
   std::optional<text::ConstraintSpec> constraint;
   std::string constraint_field;        // which field asked for it
+  std::string begun;                   // of the answer, at the prompt's end: what is generated obeys the constraint together with it
   bool keep_thinking = true;           // a constraint begins behind the model's thoughts
   Price price;
 };
