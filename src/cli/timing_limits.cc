@@ -8,6 +8,8 @@
 namespace sluice::cli {
 namespace {
 
+constexpr uint64_t kShortBytes = 64ull << 20;
+
 Rate mean(Rate a, Rate b) { return {(a.wall + b.wall) / 2, (a.cpu + b.cpu) / 2}; }
 Rate best(Rate a, Rate b) { return {std::max(a.wall, b.wall), std::max(a.cpu, b.cpu)}; }
 
@@ -20,10 +22,17 @@ Limits between(const Limits& before, const Limits& after) {
 LimitMeter::LimitMeter(Isa isa) : isa_(isa), loops_(kernels::limit_loops_for(isa)) {}
 
 Result<std::unique_ptr<LimitMeter>> LimitMeter::create(uint32_t threads, Isa isa) {
+  SLUICE_TRY(platform::AnonymousMapping memory, platform::AnonymousMapping::map(kReadBytes, platform::AnonymousMapping::Pages::kHuge));
+  memory.touch();
+  SLUICE_TRY(std::unique_ptr<LimitMeter> meter, over(memory.bytes(), threads, isa));
+  meter->memory_ = std::move(memory);
+  return meter;
+}
+
+Result<std::unique_ptr<LimitMeter>> LimitMeter::over(std::span<const std::byte> memory, uint32_t threads, Isa isa) {
   std::unique_ptr<LimitMeter> meter(new LimitMeter(isa));
   SLUICE_TRY(meter->pool_, platform::ThreadPool::create(threads));
-  SLUICE_TRY(meter->memory_, platform::AnonymousMapping::map(kReadBytes, platform::AnonymousMapping::Pages::kHuge));
-  meter->memory_.touch();
+  meter->read_from_ = memory;
   return meter;
 }
 
@@ -45,6 +54,12 @@ Limits LimitMeter::measure() {
     out.fma = best(out.fma, rate([](void* self, uint32_t) { static_cast<LimitMeter*>(self)->multiply_floats(); }));
     out.bytes = best(out.bytes, rate([](void* self, uint32_t thread) { static_cast<LimitMeter*>(self)->read(thread); }));
   }
+  return out;
+}
+
+Rate LimitMeter::measure_reading() {
+  Rate out;
+  for (int round = 0; round < 3; ++round) out = best(out, rate([](void* self, uint32_t thread) { static_cast<LimitMeter*>(self)->read(thread); }));
   return out;
 }
 
@@ -71,9 +86,11 @@ void LimitMeter::multiply_floats() {
 void LimitMeter::read(uint32_t thread) {
   const uint64_t begin = platform::thread_cpu_ns();
   uint64_t sink = 0;
-  const uint64_t part = kReadBytes / pool_->size() / 256 * 256;
-  loops_.read(reinterpret_cast<const uint8_t*>(memory_.bytes().data()) + thread * part, part, &sink);
-  count(part, begin);
+  const uint64_t part = read_from_.size() / pool_->size() / 256 * 256;
+  const uint64_t passes = 1 + kShortBytes / pool_->size() / std::max<uint64_t>(1, part);  // a short memory more often: waking a thread takes time too
+  const auto* from = reinterpret_cast<const uint8_t*>(read_from_.data()) + thread * part;
+  for (uint64_t pass = 0; pass < passes; ++pass) loops_.read(from, part, &sink);
+  count(passes * part, begin);
 }
 
 }  // namespace sluice::cli

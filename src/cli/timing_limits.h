@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "base/isa.h"
 #include "base/result.h"
@@ -29,7 +30,10 @@ class LimitMeter {
  public:
   static constexpr uint64_t kReadBytes = 512ull << 20;  // far beyond any cache
   static Result<std::unique_ptr<LimitMeter>> create(uint32_t threads, Isa isa);
+  // Reads this memory, which is there already, instead of its own.
+  static Result<std::unique_ptr<LimitMeter>> over(std::span<const std::byte> memory, uint32_t threads, Isa isa);
   Limits measure();  // about 0.1 s: the best of three rounds
+  Rate measure_reading();
 
  private:
   explicit LimitMeter(Isa isa);
@@ -44,6 +48,7 @@ class LimitMeter {
   kernels::LimitLoops loops_;
   std::unique_ptr<platform::ThreadPool> pool_;
   platform::AnonymousMapping memory_;
+  std::span<const std::byte> read_from_;
   std::atomic<uint64_t> done_{0};
   std::atomic<uint64_t> cpu_ns_{0};
 };

@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 
 #include "base/limits.h"
+#include "cli/decode_limits.h"
 #include "cli/output.h"
 #include "engine/engine.h"
 #include "program/package.h"
@@ -204,7 +205,7 @@ int serve(const ServeOptions& given) {
   desk.set_context(model->context, options.model.users);
   const auto statistics = [&backend] { return backend.statistics(); };
   router.add(server::state_routes(**api, **kept, model->fingerprint));
-  router.add(server::status_route(shares, static_cast<uint32_t>(options.model.users), statistics));
+  router.add(server::status_route(shares, static_cast<uint32_t>(options.model.users), decode_limits(*model), statistics));
   desk.add_routes(router, statistics, total);
   Result<std::unique_ptr<server::HttpServer>> started = server::HttpServer::start(http_wanted, router, desk.gate(), &desk.observer());
   if (!started.ok()) return fail(started.error());

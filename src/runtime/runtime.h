@@ -70,6 +70,7 @@ class Runtime {
 
   const program::Program& program() const { return program_; }
   const program::PlanSizes& sizes() const { return sizes_; }
+  std::span<const std::byte> weights() const { return weights_; }
   const Options& options() const { return options_; }
 
  private:

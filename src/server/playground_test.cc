@@ -36,7 +36,8 @@ TEST(Playground, TheStatusOfItsBarsAddsUp) {
   now.store.page_bytes = 20;
   now.store.tree_bytes = 3;
   TestServer::Setup setup;
-  setup.more_routes = {status_route({.weights = 1000, .conversations = 400, .kept = 200, .activations = 50}, 4, [now] { return now; })};
+  setup.more_routes = {status_route({.weights = 1000, .conversations = 400, .kept = 200, .activations = 50}, 4,
+      {.read_bytes_per_s = 3000, .step_bytes = 900, .conversation_bytes = 100, .position_bytes = 2}, [now] { return now; })};
   TestServer server(std::move(setup));
   const auto json = nlohmann::ordered_json::parse(server.get("/status").body);
   EXPECT_EQ(json["memory"]["planned"], 1650);
@@ -48,6 +49,8 @@ TEST(Playground, TheStatusOfItsBarsAddsUp) {
   EXPECT_EQ(json["memory"]["parts"][2]["used"], 123);
   EXPECT_EQ(json["running"], 3);
   EXPECT_EQ(json["queued"], 5);
+  EXPECT_EQ(json["decode"]["step_bytes"], 900);
+  EXPECT_EQ(json["decode"]["tokens_per_s_max"], 3.0);  // 3000 bytes a second, 1000 of them a token
   server.gate.has_keys = true;
   EXPECT_EQ(server.get("/status").status, 401);
 }

@@ -1,4 +1,4 @@
-// GET /status: memory against its plan by purpose, conversations that run and wait; what the playground's bars show.
+// GET /status: memory against its plan by purpose, conversations that run and wait, what memory allows; what the playground shows beside the talk.
 // Contract: sums over everybody, nothing of any one conversation. Next: openai_routes.h for /health and /ready, admin_routes.h for the operator's numbers.
 #pragma once
 
@@ -16,6 +16,15 @@ struct MemoryShares {
   uint64_t total() const { return weights + conversations + kept + activations; }
 };
 
-Route status_route(const MemoryShares& plan, uint32_t users, std::function<engine::EngineStatistics()> engine);
+// What a step that writes a token for each of some conversations has to read, and how fast memory can be read: no engine is faster than that without
+// foretelling tokens.
+struct DecodeLimits {
+  double read_bytes_per_s = 0;         // 0: not known
+  double step_bytes = 0;               // the weights, once for all
+  double conversation_bytes = 0;       // a state
+  double position_bytes = 0;           // keys and values of a token before, on average over the context
+};
+
+Route status_route(const MemoryShares& plan, uint32_t users, const DecodeLimits& limits, std::function<engine::EngineStatistics()> engine);
 
 }  // namespace sluice::server

@@ -101,7 +101,8 @@ class Playground(unittest.TestCase):
         self.assertGreaterEqual(len(self.browser.js("return [...window.grown]")), 3, "the answer came at once")
         self.assertEqual(self.browser.js("return document.activeElement.id"), "prompt")
         self.assertRegex(self.browser.text("#rate"), r"^[\d.,]+ tokens/s$")
-        self.assertRegex(self.browser.text(".usage"), r"\d+ reused\s+\d+ computed\s+\d+ written\s+[\d.]+ tokens/s")
+        self.assertRegex(self.browser.text("#limits"), r"Speed that memory allows\s+[\d,]+ of [\d,]+ tokens/s")
+        self.assertRegex(self.browser.text(".usage"), r"\d+ reused\s+\d+ computed\s+\d+ written\s+[\d.]+ tokens/s, \d+ % of what memory allows")
         self.assertRegex(self.browser.text("#limits"), r"Context\s+\d+ of 1,024 tokens")
         # A second turn finds the first one kept.
         self.say("Go on.", 2)
