@@ -34,6 +34,20 @@ bool has_special(const text::Tokenizer& tokenizer, std::string_view marks) {
   return false;
 }
 
+// By the end of the thoughts: some templates do not write their beginning.
+Thinking thinking_of(std::string_view chat_template) {
+  static const Thinking kKnown[] = {
+      {"<think>", "</think>", {}},  // Qwen 3, DeepSeek R1 and most others
+      {"<seed:think>", "</seed:think>", {}},
+      {"<|START_THINKING|>", "<|END_THINKING|>", {"<|START_TEXT|>", "<|END_TEXT|>"}},  // Cohere
+      {"Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]", {"[END FINAL RESPONSE]"}},  // Apriel
+  };
+  for (const Thinking& known : kKnown) {
+    if (chat_template.find(known.close) != std::string_view::npos) return known;
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Api>> Api::create(Backend& backend, Gate& gate, const text::Tokenizer& tokenizer, ModelFacts facts) {
@@ -45,7 +59,7 @@ Result<std::unique_ptr<Api>> Api::create(Backend& backend, Gate& gate, const tex
     api->template_text_ = named.text;
   }
   api->tool_format_ = text::detect_tool_format(api->template_text_);
-  if (api->template_text_.find("</think>") != std::string::npos) api->thinking_ = {"<think>", "</think>"};
+  api->thinking_ = thinking_of(api->template_text_);
   std::string marks = api->thinking_.open + api->thinking_.close;
   if (const text::ToolFormat* f = api->tool_format_) {
     for (const std::string_view piece : {f->section_begin, f->call_begin, f->before_arguments, f->call_end, f->separator, f->section_end}) marks += piece;

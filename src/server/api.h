@@ -34,6 +34,7 @@ struct ModelFacts {
 // How the model writes its thoughts, read off its template.
 struct Thinking {
   std::string open, close;             // "<think>", "</think>"; empty: it does not
+  std::vector<std::string> around;     // marks around the text of an answer, no part of it
   bool can() const { return !open.empty(); }
 };
 

@@ -225,6 +225,7 @@ Refused plan_chat(const Api& api, ChatRequest& request, uint64_t body_bytes, Ans
     plan.text.starts_thinking = prompt.starts_thinking;
     plan.text.think_open = thinking.open;
     plan.text.think_close = thinking.close;
+    if (plan.text.split_thinking) plan.text.dropped = thinking.around;
   }
   if (!conversation.tool_specs.empty() && !request.tools_off) {
     const text::ToolFormat* format = call_format(api);

@@ -77,9 +77,21 @@ void ChoiceText::advance(std::vector<TextPiece>& out, bool last) {
     if (!held_.empty()) at_ = At::kContent;
   }
   if (at_ == At::kContent && !held_.empty()) {
-    content(held_, out);
-    held_.clear();
+    const std::string ready = take_content(last);
+    if (!ready.empty()) content(ready, out);
   }
+}
+
+// Of what is held: all but dropped marks and what may begin one.
+std::string ChoiceText::take_content(bool last) {
+  size_t kept = 0;
+  for (const std::string& mark : plan_.dropped) {
+    for (size_t at = held_.find(mark); at != std::string::npos; at = held_.find(mark, at)) held_.erase(at, mark.size());
+    if (!last) kept = std::max(kept, begun(held_, mark));
+  }
+  std::string ready = held_.substr(0, held_.size() - kept);
+  held_.erase(0, ready.size());
+  return ready;
 }
 
 void ChoiceText::content(std::string_view text, std::vector<TextPiece>& out) {

@@ -16,6 +16,7 @@ struct TextPlan {
   bool split_thinking = false;         // between think_open and think_close
   bool starts_thinking = false;        // the prompt ended with think_open
   std::string think_open, think_close;
+  std::vector<std::string> dropped;    // marks that are no part of the content
   const text::ToolFormat* format = nullptr;  // null: calls are not looked for
   std::vector<text::Tool> tools;
   std::string begun;                   // of the answer, by the client: not told again, but a call that begins in it is told whole
@@ -41,6 +42,7 @@ class ChoiceText {
   static At begin(const TextPlan& plan);
   void read_begun();
   void advance(std::vector<TextPiece>& out, bool last);
+  std::string take_content(bool last);
   void content(std::string_view text, std::vector<TextPiece>& out);
   void take(std::vector<text::ToolEvent> events, std::vector<TextPiece>& out);
 

@@ -129,6 +129,29 @@ TEST(ConstrainedThinking, ARequiredCallComesBehindTheThoughts) {
   }
 }
 
+// Not all models think between <think> and </think>.
+TEST(ConstrainedThinking, TheTagsAreTheTemplates) {
+  if (missing()) GTEST_SKIP() << "no " << SLUICE_SHARED_DIR << "/data/templates: the reference data is not beside the project";
+  const struct {
+    const char* name;
+    std::string_view open, close, before, after, fields;
+  } kModels[] = {
+      {"ByteDance-Seed-OSS", "<seed:think>", "</seed:think>", "", "", ""},
+      {"Cohere2MoE", "", "<|END_THINKING|>", "<|START_TEXT|>", "<|END_TEXT|>", R"(,"chat_template_kwargs":{"reasoning":true})"},
+      {"Apriel-1.6-15b-Thinker-fixed", "", "[BEGIN FINAL RESPONSE]", "", "", ""},
+      {"unsloth-Apriel-1.5", "Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]", "", "\n[END FINAL RESPONSE]", ""},
+  };
+  for (const auto& model : kModels) {
+    SCOPED_TRACE(model.name);
+    const ScriptedServer free(model.name, fmt::format("{}\nIs it?\n{}\n{}It is.{}", model.open, model.close, model.before, model.after));
+    const Json choice = free.choice(model.fields);
+    EXPECT_EQ(choice["message"].value("reasoning", ""), "\nIs it?\n") << choice.dump();
+    EXPECT_TRUE(choice["message"]["content"] == "It is." || choice["message"]["content"] == "It is.\n") << choice.dump();
+    const ScriptedServer constrained(model.name, fmt::format("{}\nIs it?\n{}\n{}It is.{}", model.open, model.close, model.before, model.after));
+    expect_answer(constrained.choice(std::string(kSchema) + std::string(model.fields)), "\nIs it?\n");
+  }
+}
+
 TEST(ConstrainedThinking, ThoughtsThatTakeAllTokensEndWithLength) {
   if (missing()) GTEST_SKIP() << "no " << SLUICE_SHARED_DIR << "/data/templates: the reference data is not beside the project";
   const ScriptedServer server("Qwen-Qwen3-0.6B", fmt::format("<think>{}</think>\n\nyes", kThoughts));
