@@ -115,9 +115,7 @@ Refused complete_jurassic(const Api& api, const std::shared_ptr<Exchange>& excha
 }  // namespace
 
 std::vector<Route> ai21_routes(const Api& api) {
-  const Handler complete = [&api](const std::shared_ptr<Exchange>& exchange) {
-    if (const Refused refused = complete_jurassic(api, exchange)) refuse(exchange, ErrorShape::kAi21, *refused);
-  };
+  const Handler complete = action_handler(ErrorShape::kAi21, complete_jurassic, std::cref(api));
   return {
       {.method = "POST", .pattern = "/studio/v1/chat/completions", .handler = chat_handler(api, nullptr, ErrorShape::kAi21),
        .errors = ErrorShape::kAi21, .summary = "An answer to a conversation, at AI21's address", .request_schema = kChatSchema},

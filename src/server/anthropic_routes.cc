@@ -71,22 +71,15 @@ Refused count_tokens(const Api& api, const std::shared_ptr<Exchange>& exchange) 
   return {};
 }
 
-using Action = Refused (*)(const Api&, const std::shared_ptr<Exchange>&);
-
-Handler handler(const Api& api, Action action) {
-  return [&api, action](const std::shared_ptr<Exchange>& exchange) {
-    if (const Refused refused = action(api, exchange)) refuse(exchange, ErrorShape::kAnthropic, *refused);
-  };
-}
-
 }  // namespace
 
 std::vector<Route> anthropic_routes(const Api& api) {
+  const auto handler = [&](auto action) { return action_handler(ErrorShape::kAnthropic, action, std::cref(api)); };
   return {
-      {.method = "POST", .pattern = "/v1/messages", .handler = handler(api, messages), .errors = ErrorShape::kAnthropic,
+      {.method = "POST", .pattern = "/v1/messages", .handler = handler(messages), .errors = ErrorShape::kAnthropic,
        .summary = "An answer to a conversation in Anthropic's shape, whole or as a stream of events", .request_schema = kMessagesSchema,
        .response_schema = kMessageSchema},
-      {.method = "POST", .pattern = "/v1/messages/count_tokens", .handler = handler(api, count_tokens), .errors = ErrorShape::kAnthropic,
+      {.method = "POST", .pattern = "/v1/messages/count_tokens", .handler = handler(count_tokens), .errors = ErrorShape::kAnthropic,
        .summary = "How many tokens such a conversation has", .request_schema = kCountSchema, .response_schema = kCountAnswerSchema},
   };
 }

@@ -130,27 +130,20 @@ Refused cancel(Kept& kept, const std::shared_ptr<Exchange>& exchange) {
   return {};
 }
 
-using Action = Refused (*)(Kept&, const std::shared_ptr<Exchange>&);
-
-Handler handler(Kept& kept, Action action) {
-  return [&kept, action](const std::shared_ptr<Exchange>& exchange) {
-    if (const Refused refused = action(kept, exchange)) refuse(exchange, ErrorShape::kOpenAi, *refused);
-  };
-}
-
 }  // namespace
 
 std::vector<Route> batch_routes(Kept& kept) {
+  const auto handler = [&](auto action) { return action_handler(ErrorShape::kOpenAi, action, std::ref(kept)); };
   std::vector<Route> out;
   add_both(out, "/v1/batches", "/openai/v1/batches",
-           {.method = "POST", .pattern = {}, .handler = handler(kept, create), .summary = "Answers the lines of a file, at low priority",
+           {.method = "POST", .pattern = {}, .handler = handler(create), .summary = "Answers the lines of a file, at low priority",
             .request_schema = kBatchSchema});
-  add_both(out, "/v1/batches", "/openai/v1/batches", {.method = "GET", .pattern = {}, .handler = handler(kept, list), .body_bytes_max = 0,
+  add_both(out, "/v1/batches", "/openai/v1/batches", {.method = "GET", .pattern = {}, .handler = handler(list), .body_bytes_max = 0,
                                                       .summary = "Your batches", .request_schema = kPageParameters});
   add_both(out, "/v1/batches/{batch}", "/openai/v1/batches/{batch}",
-           {.method = "GET", .pattern = {}, .handler = handler(kept, get), .body_bytes_max = 0, .summary = "How far a batch is"});
+           {.method = "GET", .pattern = {}, .handler = handler(get), .body_bytes_max = 0, .summary = "How far a batch is"});
   add_both(out, "/v1/batches/{batch}/cancel", "/openai/v1/batches/{batch}/cancel",
-           {.method = "POST", .pattern = {}, .handler = handler(kept, cancel), .body_bytes_max = 4096, .summary = "Begins no more of a batch's lines"});
+           {.method = "POST", .pattern = {}, .handler = handler(cancel), .body_bytes_max = 4096, .summary = "Begins no more of a batch's lines"});
   return out;
 }
 

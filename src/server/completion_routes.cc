@@ -273,10 +273,6 @@ Refused complete_text(const Api& api, const std::shared_ptr<Exchange>& exchange)
 
 }  // namespace
 
-Handler completion_handler(const Api& api) {
-  return [&api](const std::shared_ptr<Exchange>& exchange) {
-    if (const Refused refused = complete_text(api, exchange)) refuse(exchange, ErrorShape::kOpenAi, *refused);
-  };
-}
+Handler completion_handler(const Api& api) { return action_handler(ErrorShape::kOpenAi, complete_text, std::cref(api)); }
 
 }  // namespace sluice::server

@@ -222,10 +222,6 @@ Refused embed(const Api& api, const std::shared_ptr<Exchange>& exchange) {
 
 }  // namespace
 
-Handler embeddings_handler(const Api& api) {
-  return [&api](const std::shared_ptr<Exchange>& exchange) {
-    if (const Refused refused = embed(api, exchange)) refuse(exchange, ErrorShape::kOpenAi, *refused);
-  };
-}
+Handler embeddings_handler(const Api& api) { return action_handler(ErrorShape::kOpenAi, embed, std::cref(api)); }
 
 }  // namespace sluice::server

@@ -169,14 +169,6 @@ Refused content(Kept& kept, const std::shared_ptr<Exchange>& exchange) {
   return {};
 }
 
-using Action = Refused (*)(Kept&, const std::shared_ptr<Exchange>&);
-
-Handler handler(Kept& kept, Action action) {
-  return [&kept, action](const std::shared_ptr<Exchange>& exchange) {
-    if (const Refused refused = action(kept, exchange)) refuse(exchange, ErrorShape::kOpenAi, *refused);
-  };
-}
-
 constexpr std::string_view kListParameters =
     R"([{"name":"limit","in":"query","schema":{"type":"integer","minimum":1,"maximum":1000}},{"name":"order","in":"query","schema":{"enum":["asc","desc"]}},)"
     R"({"name":"after","in":"query","schema":{"type":"string"}},{"name":"purpose","in":"query","schema":{"type":"string"}}])";
@@ -191,19 +183,20 @@ void add_both(std::vector<Route>& out, std::string_view plain, std::string_view 
 }
 
 std::vector<Route> file_routes(Kept& kept) {
+  const auto handler = [&](auto action) { return action_handler(ErrorShape::kOpenAi, action, std::ref(kept)); };
   std::vector<Route> out;
   add_both(out, "/v1/files", "/openai/v1/files",
-           {.method = "POST", .pattern = {}, .handler = handler(kept, upload), .body_bytes_max = limits::kFileBytesMax + kFormBytes,
+           {.method = "POST", .pattern = {}, .handler = handler(upload), .body_bytes_max = limits::kFileBytesMax + kFormBytes,
             .summary = "Keeps a file for a batch", .request_schema = kFileSchema});
-  add_both(out, "/v1/files", "/openai/v1/files", {.method = "GET", .pattern = {}, .handler = handler(kept, list), .body_bytes_max = 0,
+  add_both(out, "/v1/files", "/openai/v1/files", {.method = "GET", .pattern = {}, .handler = handler(list), .body_bytes_max = 0,
                                                   .summary = "Your files", .request_schema = kListParameters});
   add_both(out, "/v1/files/{file}", "/openai/v1/files/{file}",
-           {.method = "GET", .pattern = {}, .handler = handler(kept, get), .body_bytes_max = 0, .summary = "What is known of a file"});
+           {.method = "GET", .pattern = {}, .handler = handler(get), .body_bytes_max = 0, .summary = "What is known of a file"});
   add_both(out, "/v1/files/{file}/content", "/openai/v1/files/{file}/content",
-           {.method = "GET", .pattern = {}, .handler = handler(kept, content), .body_bytes_max = 0, .summary = "A file's bytes",
+           {.method = "GET", .pattern = {}, .handler = handler(content), .body_bytes_max = 0, .summary = "A file's bytes",
             .response_schema = R"(application/octet-stream {"type":"string","format":"binary"})"});
   add_both(out, "/v1/files/{file}", "/openai/v1/files/{file}",
-           {.method = "DELETE", .pattern = {}, .handler = handler(kept, remove), .body_bytes_max = 0, .summary = "Deletes a file"});
+           {.method = "DELETE", .pattern = {}, .handler = handler(remove), .body_bytes_max = 0, .summary = "Deletes a file"});
   return out;
 }
 

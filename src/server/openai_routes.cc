@@ -140,12 +140,8 @@ Refused apply_template(const Api& api, const std::shared_ptr<Exchange>& exchange
   return {};
 }
 
-using Action = Refused (*)(const Api&, const std::shared_ptr<Exchange>&);
-
-Handler handler(const Api& api, Action action) {
-  return [&api, action](const std::shared_ptr<Exchange>& exchange) {
-    if (const Refused refused = action(api, exchange)) refuse(exchange, ErrorShape::kOpenAi, *refused);
-  };
+Handler handler(const Api& api, Refused (*action)(const Api&, const std::shared_ptr<Exchange>&)) {
+  return action_handler(ErrorShape::kOpenAi, action, std::cref(api));
 }
 
 }  // namespace

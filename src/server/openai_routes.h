@@ -1,6 +1,8 @@
 // OpenAI's routes, at /v1 and /openai/v1 alike, and what other engines add beside them: tokenize, detokenize, apply-template, health.
 #pragma once
 
+#include <functional>
+#include <memory>
 #include <vector>
 
 #include "server/api.h"
@@ -22,5 +24,12 @@ Route openapi_route(const Router& router);
 Handler chat_handler(const Api& api, Kept* kept, ErrorShape shape);
 // For other protocols: refuses in the route's shape.
 void refuse(const std::shared_ptr<Exchange>& exchange, ErrorShape shape, const ApiError& error);
+// Of an action over what it needs (std::ref of what outlives the routes) and the exchange: what it refuses becomes the answer.
+template <typename Action, typename... Needs>
+Handler action_handler(ErrorShape shape, Action action, Needs... needs) {
+  return [=](const std::shared_ptr<Exchange>& exchange) {
+    if (const Refused refused = action(needs..., exchange)) refuse(exchange, shape, *refused);
+  };
+}
 
 }  // namespace sluice::server

@@ -185,33 +185,50 @@ Refused add_cache_mark(Conversation& conversation, const std::string& path, Cach
   return {};
 }
 
-Refused read_content(const Json& content, const std::string& path, Conversation& conversation, std::string& out) {
+Refused read_each_part(const Json& content, const std::string& path, std::string& out,
+                       const std::function<Refused(FieldReader& part, const std::string& type)>& read) {
   if (content.is_string()) {
     out = content.get<std::string>();
     return {};
   }
   if (!content.is_array()) return bad_request(path, path + " must be a string or a list of parts", "invalid_type");
   if (content.size() > limits::kPartsMax) return bad_request(path, fmt::format("{} has {} parts, the limit is {}", path, content.size(), limits::kPartsMax));
-  bool first = true;
   for (size_t i = 0; i < content.size(); ++i) {
     FieldReader part(content[i], fmt::format("{}[{}]", path, i));
-    std::string type, text;
+    std::string type;
     part.require("type");
     part.text("type", 64, type);
     if (!part.ok()) return part.finish();
-    if (type == "document") {
-      const Json* document = part.object("document");
-      if (!document) part.require("document");
-      SLUICE_REFUSE(part.finish());
-      Json entry;
-      SLUICE_REFUSE(read_document(*document, part.path_of("document"), conversation.documents.size(), entry));
-      conversation.documents.push_back(std::move(entry));
-      continue;
-    }
-    if (type != "text") {
-      return bad_request(part.path_of("type"), fmt::format("{} is '{}': this model reads text only", part.path_of("type"), text::shown(type)),
-          "unsupported_content");
-    }
+    SLUICE_REFUSE(read(part, type));
+  }
+  return {};
+}
+
+namespace {
+
+Refused read_document_part(FieldReader& part, Conversation& conversation) {
+  const Json* document = part.object("document");
+  if (!document) part.require("document");
+  SLUICE_REFUSE(part.finish());
+  Json entry;
+  SLUICE_REFUSE(read_document(*document, part.path_of("document"), conversation.documents.size(), entry));
+  conversation.documents.push_back(std::move(entry));
+  return {};
+}
+
+}  // namespace
+
+Refused unknown_part(const FieldReader& part, const std::string& type) {
+  const std::string path = part.path_of("type");
+  return bad_request(path, fmt::format("{} is '{}': this model reads text only", path, text::shown(type)), "unsupported_content");
+}
+
+Refused read_content(const Json& content, const std::string& path, Conversation& conversation, std::string& out) {
+  bool first = true;
+  SLUICE_REFUSE(read_each_part(content, path, out, [&](FieldReader& part, const std::string& type) -> Refused {
+    if (type == "document") return read_document_part(part, conversation);
+    if (type != "text") return unknown_part(part, type);
+    std::string text;
     part.require("text");
     part.text("text", limits::kBodyBytesMax, text);
     const uint64_t ttl_ms = read_cache_control(part);
@@ -220,8 +237,9 @@ Refused read_content(const Json& content, const std::string& path, Conversation&
     if (!first) out += '\n';
     first = false;
     out += text;
-    if (ttl_ms > 0) SLUICE_REFUSE(add_cache_mark(conversation, part.path_of("cache_control"), {conversation.messages.size(), out.size(), ttl_ms}));
-  }
+    if (ttl_ms == 0) return {};
+    return add_cache_mark(conversation, part.path_of("cache_control"), {conversation.messages.size(), out.size(), ttl_ms});
+  }));
   for (CacheMark& mark : conversation.cache_marks) {
     if (mark.message == conversation.messages.size() && mark.bytes == out.size()) mark.bytes = CacheMark::kEnd;
   }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -75,6 +76,13 @@ Refused add_cache_mark(Conversation& conversation, const std::string& path, Cach
 // A content that is a string, null, or a list of text parts; documents among the parts go to `conversation`, cache marks too: they are of the message
 // that comes next.
 Refused read_content(const Json& content, const std::string& path, Conversation& conversation, std::string& out);
+
+// A content that is a string (it is `out` then) or a list of parts: `read` takes each, its type read before.
+Refused read_each_part(const Json& content, const std::string& path, std::string& out,
+                       const std::function<Refused(FieldReader& part, const std::string& type)>& read);
+
+// "this model reads text only"
+Refused unknown_part(const FieldReader& part, const std::string& type);
 
 Refused render_chat(const Api& api, const Conversation& conversation, Prompt& out);
 // Does the template itself show tools? Otherwise they stand in the system message, in Hermes' shape.

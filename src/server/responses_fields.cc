@@ -15,32 +15,22 @@ std::string dumped(const Json& json) { return json.dump(-1, ' ', false, Json::er
 
 // A string, or parts of input_text, output_text, reasoning_text, summary_text, refusal.
 Refused read_parts(const Json& content, const std::string& path, std::string& out) {
-  if (content.is_string()) {
-    out = content.get<std::string>();
-    return {};
-  }
-  if (!content.is_array()) return bad_request(path, path + " must be a string or a list of parts", "invalid_type");
-  if (content.size() > limits::kPartsMax) return bad_request(path, fmt::format("{} has {} parts, the limit is {}", path, content.size(), limits::kPartsMax));
-  for (size_t i = 0; i < content.size(); ++i) {
-    FieldReader part(content[i], fmt::format("{}[{}]", path, i));
-    std::string type, text;
-    part.require("type");
-    part.text("type", 64, type);
-    if (!part.ok()) return part.finish();
+  bool first = true;
+  return read_each_part(content, path, out, [&](FieldReader& part, const std::string& type) -> Refused {
+    constexpr std::string_view kTexts[] = {"input_text", "output_text", "reasoning_text", "summary_text", "text"};
     const bool refusal = type == "refusal";
-    if (!refusal && type != "input_text" && type != "output_text" && type != "reasoning_text" && type != "summary_text" && type != "text") {
-      return bad_request(part.path_of("type"), fmt::format("{} is '{}': this model reads text only", part.path_of("type"), text::shown(type)),
-                         "unsupported_content");
-    }
+    if (!refusal && std::find(std::begin(kTexts), std::end(kTexts), type) == std::end(kTexts)) return unknown_part(part, type);
     const std::string_view field = refusal ? "refusal" : "text";
+    std::string text;
     part.require(field);
     part.text(field, limits::kBodyBytesMax, text);
     part.ignore({"annotations", "logprobs"});
     SLUICE_REFUSE(part.finish());
-    if (i > 0) out += '\n';
+    if (!first) out += '\n';
+    first = false;
     out += text;
-  }
-  return {};
+    return {};
+  });
 }
 
 // The assistant's message that calls and thoughts belong to: the last one, if nobody else has spoken since.

@@ -124,27 +124,20 @@ Refused input_items(const Api&, Kept& kept, const std::shared_ptr<Exchange>& exc
   return {};
 }
 
-using Action = Refused (*)(const Api&, Kept&, const std::shared_ptr<Exchange>&);
-
-Handler handler(const Api& api, Kept& kept, Action action) {
-  return [&api, &kept, action](const std::shared_ptr<Exchange>& exchange) {
-    if (const Refused refused = action(api, kept, exchange)) refuse(exchange, ErrorShape::kOpenAi, *refused);
-  };
-}
-
 }  // namespace
 
 std::vector<Route> responses_routes(const Api& api, Kept& kept) {
+  const auto handler = [&](auto action) { return action_handler(ErrorShape::kOpenAi, action, std::cref(api), std::ref(kept)); };
   std::vector<Route> out;
   add_both(out, "/v1/responses", "/openai/v1/responses",
-           {.method = "POST", .pattern = {}, .handler = handler(api, kept, create), .summary = "An answer that can be gone on with by its id",
+           {.method = "POST", .pattern = {}, .handler = handler(create), .summary = "An answer that can be gone on with by its id",
             .request_schema = kResponseSchema});
   add_both(out, "/v1/responses/{response}", "/openai/v1/responses/{response}",
-           {.method = "GET", .pattern = {}, .handler = handler(api, kept, get), .body_bytes_max = 0, .summary = "A response that was kept"});
+           {.method = "GET", .pattern = {}, .handler = handler(get), .body_bytes_max = 0, .summary = "A response that was kept"});
   add_both(out, "/v1/responses/{response}", "/openai/v1/responses/{response}",
-           {.method = "DELETE", .pattern = {}, .handler = handler(api, kept, remove), .body_bytes_max = 0, .summary = "Forgets a response"});
+           {.method = "DELETE", .pattern = {}, .handler = handler(remove), .body_bytes_max = 0, .summary = "Forgets a response"});
   add_both(out, "/v1/responses/{response}/input_items", "/openai/v1/responses/{response}/input_items",
-           {.method = "GET", .pattern = {}, .handler = handler(api, kept, input_items), .body_bytes_max = 0, .summary = "What a response was asked",
+           {.method = "GET", .pattern = {}, .handler = handler(input_items), .body_bytes_max = 0, .summary = "What a response was asked",
             .request_schema = kPageParameters});
   return out;
 }
