@@ -588,6 +588,15 @@ uint64_t DiskTier::forget(uint64_t tenant, std::span<const int32_t> tokens) {
   return count;
 }
 
+bool DiskTier::forget_one(uint64_t tenant, std::span<const int32_t> tokens) {
+  const std::optional<DiskHit> hit = find(tenant, tokens, tokens.size());
+  if (!hit || hit->position != tokens.size()) return false;
+  const Impl::Snapshot& found = impl_->snapshots[hit->snapshot];
+  if (found.first_child != kNone || found.reading > 0) return false;
+  impl_->drop_subtree(hit->snapshot, true);
+  return true;
+}
+
 const DiskStats& DiskTier::stats() const { return impl_->stats; }
 
 Result<std::vector<SnapshotListing>> list_snapshots(const fs::path& folder) {

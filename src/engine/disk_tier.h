@@ -75,6 +75,8 @@ class DiskTier {
   void wait() const;
   // Deletes a tenant's snapshots that go on from `tokens` (all of the tenant's if empty). The number deleted.
   uint64_t forget(uint64_t tenant, std::span<const int32_t> tokens);
+  // Deletes the one at exactly these tokens' end, unless others go on from it or it is being read. True if it did.
+  bool forget_one(uint64_t tenant, std::span<const int32_t> tokens);
   const DiskStats& stats() const;
 
  private:

@@ -317,6 +317,22 @@ TEST(DiskTier, TwoProcessesMayShareAFolder) {
   EXPECT_EQ(restore(*b, tokens, position), "");
 }
 
+TEST(DiskTier, ForgettingOneLeavesWhatOthersNeed) {
+  const Folder folder;
+  const auto store = make_store();
+  const auto tier = open_tier(folder.path);
+  const Tokens tokens = text(8, 200);
+  persist(*tier, *store, tokens, {100, 200});
+  finish(*tier, *store);
+  EXPECT_FALSE(tier->forget_one(9, std::span(tokens).first(100))) << "the longer one stands on it";
+  EXPECT_FALSE(tier->forget_one(9, std::span(tokens).first(150))) << "there is none";
+  EXPECT_FALSE(tier->forget_one(8, tokens)) << "another tenant's";
+  EXPECT_TRUE(tier->forget_one(9, tokens));
+  EXPECT_TRUE(tier->forget_one(9, std::span(tokens).first(100)));
+  finish(*tier, *store);
+  EXPECT_TRUE(folder.files().empty());
+}
+
 TEST(DiskTier, ForgettingATextTakesWhatGoesOnFromIt) {
   const Folder folder;
   const auto store = make_store();

@@ -76,6 +76,7 @@ struct Engine::Impl {
   void loop();
   bool take_mail();
   void post(std::unique_lock<std::mutex>& lock);
+  void between_steps(const std::function<void(Scheduler&)>& run);  // waits for it
 };
 
 void Engine::Impl::post(std::unique_lock<std::mutex>& lock) {
@@ -199,19 +200,27 @@ EngineStatistics Engine::statistics() const {
 const EngineOptions& Engine::options() const { return impl_->options; }
 
 void Engine::with_store(const std::function<void(StateStore&)>& run) {
+  impl_->between_steps([&](Scheduler& scheduler) { run(scheduler.store()); });
+}
+
+void Engine::forget(uint32_t tenant, std::span<const int32_t> tokens) {
+  impl_->between_steps([&](Scheduler& scheduler) { scheduler.forget(tenant, tokens); });
+}
+
+void Engine::Impl::between_steps(const std::function<void(Scheduler&)>& run) {
   struct Gate {
     std::mutex mutex;
     std::condition_variable done;
     bool ran = false;
   } gate;
-  std::unique_lock lock(impl_->mutex);
-  impl_->work.push_back([&] {
-    run(impl_->scheduler->store());
+  std::unique_lock lock(mutex);
+  work.push_back([&] {
+    run(*scheduler);
     const std::lock_guard hold(gate.mutex);
     gate.ran = true;
     gate.done.notify_one();
   });
-  impl_->post(lock);
+  post(lock);
   std::unique_lock wait(gate.mutex);
   gate.done.wait(wait, [&] { return gate.ran; });
 }

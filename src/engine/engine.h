@@ -173,6 +173,8 @@ class Engine {
 
   // Runs on the engine's thread between two steps and waits for it: state operations (pin, explain, list, save, fork), never per token.
   void with_store(const std::function<void(StateStore&)>& work);
+  // Likewise: lets go, from memory and disk, of the state at exactly these tokens' end. What goes on from it keeps what it needs.
+  void forget(uint32_t tenant, std::span<const int32_t> tokens);
 
  private:
   struct Impl;

@@ -38,6 +38,8 @@ class Scheduler {
   bool idle() const { return jobs_.empty(); }
 
   StateStore& store() { return *store_; }
+  // The state at exactly these tokens' end: from memory and disk, where nothing goes on from it.
+  void forget(uint32_t tenant, std::span<const int32_t> tokens);
   const EngineStatistics& statistics();
   // Since the beginning, what has left the queue: for a slot, or for good.
   struct Departures {

@@ -71,4 +71,10 @@ void Scheduler::persist(uint32_t checkpoint, uint32_t tenant, std::span<const in
   if (disk_->leased_blocks() + blocks <= store_->spare_blocks()) (void)disk_->persist(*store_, checkpoint, tenant, tokens);
 }
 
+void Scheduler::forget(uint32_t tenant, std::span<const int32_t> tokens) {
+  const uint32_t found = store_->find(tenant, tokens);
+  if (found != kNoCheckpoint) store_->forget(found);
+  if (disk_ != nullptr) (void)disk_->forget_one(tenant, tokens);
+}
+
 }  // namespace sluice::engine

@@ -520,6 +520,11 @@ void StateStore::unpin(uint32_t id) {
   c.pin_bytes = c.pin_until_ms = c.pin_ttl_ms = 0;
 }
 
+void StateStore::forget(uint32_t id) {
+  unpin(id);
+  if (may_go(records_[id])) evict(id, 0, false);
+}
+
 void StateStore::note_peak() {
   const uint32_t used = pool_.capacity() - pool_.free_count();
   stats_.held_max = std::max(stats_.held_max, stats_.held);

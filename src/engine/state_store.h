@@ -127,6 +127,8 @@ class StateStore final : private StoreView {
   // A pin is a lease: it ends `ttl_ms` after the last hit. Refused with the numbers when pins would hold more than their share.
   Status pin(uint32_t checkpoint, uint64_t ttl_ms, uint64_t now_ms);
   void unpin(uint32_t checkpoint);
+  // Unpins it and lets its memory go; while somebody goes on from it, it stays until it is evicted.
+  void forget(uint32_t checkpoint);
 
   const Checkpoint& checkpoint(uint32_t id) const { return records_[id]; }
   std::span<Checkpoint> records() override { return records_; }

@@ -236,6 +236,37 @@ TEST(StateStore, PinsHoldUntilTheyLapseAndStayWithinTheirShare) {
   store->check();
 }
 
+TEST(StateStore, ForgettingFreesAPinnedStateAndLeavesWhatGoesOnFromIt) {
+  const auto store = make_store(2'000'000);
+  const uint64_t empty = store->stats().page_bytes;
+  const Tokens base = text(9, 256);
+  Tokens longer = base;
+  longer.resize(400, 3);
+  const uint32_t id = keep(*store, base);
+  ASSERT_TRUE(store->pin(id, 1000, 0).ok());
+  keep(*store, longer);
+  store->forget(store->find(0, base));
+  EXPECT_EQ(store->find(0, base), kNoCheckpoint);
+  longer.push_back(1);
+  EXPECT_EQ(store->resumable(0, longer), 400u);
+  longer.pop_back();
+  store->forget(store->find(0, longer));
+  EXPECT_EQ(store->stats().page_bytes, empty);
+  store->check();
+
+  // While somebody goes on from it, it is only no longer pinned.
+  const uint32_t used = keep(*store, base);
+  ASSERT_TRUE(store->pin(used, 1000, 0).ok());
+  Tokens asked = base;
+  asked.push_back(1);
+  Lookup found = look(*store, asked, 0, 0);
+  store->forget(used);
+  EXPECT_EQ(store->find(0, base), used);
+  EXPECT_EQ(store->checkpoint(used).pin_until_ms, 0u);
+  store->release(found);
+  store->check();
+}
+
 TEST(StateStore, ABudgetTooSmallForOneStateIsRefusedWithNumbers) {
   StoreOptions options;
   options.budget_bytes = 10'000;

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <span>
 
 #include "engine/engine.h"
 
@@ -19,6 +20,7 @@ class Backend {
   virtual const engine::EngineOptions& options() const = 0;
   // Waits for the engine's thread: not on the I/O thread.
   virtual void with_store(const std::function<void(engine::StateStore&)>& work) = 0;
+  virtual void forget(uint32_t tenant, std::span<const int32_t> tokens) = 0;  // likewise
 };
 
 }  // namespace sluice::server

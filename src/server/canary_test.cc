@@ -122,6 +122,7 @@ class ScheduledBackend final : public Backend {
   engine::EngineStatistics statistics() const override { return {}; }
   const engine::EngineOptions& options() const override { return options_; }
   void with_store(const std::function<void(engine::StateStore&)>&) override {}
+  void forget(uint32_t, std::span<const int32_t>) override {}
   engine::StoreStats store() { return scheduler_->statistics().store; }  // after stop()
 
  private:

@@ -20,6 +20,7 @@ class NoBackend final : public Backend {
   engine::EngineStatistics statistics() const override { return {}; }
   const engine::EngineOptions& options() const override { return options_; }
   void with_store(const std::function<void(engine::StateStore&)>&) override {}
+  void forget(uint32_t, std::span<const int32_t>) override {}
 
  private:
   engine::EngineOptions options_{.context = 4096};

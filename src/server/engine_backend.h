@@ -19,6 +19,7 @@ class EngineBackend final : public Backend {
   engine::EngineStatistics statistics() const override { return engine_.statistics(); }
   const engine::EngineOptions& options() const override { return engine_.options(); }
   void with_store(const std::function<void(engine::StateStore&)>& work) override { engine_.with_store(work); }
+  void forget(uint32_t tenant, std::span<const int32_t> tokens) override { engine_.forget(tenant, tokens); }
 
  private:
   engine::Engine& engine_;

@@ -207,11 +207,16 @@ Refused KeptTurns::list_saved(uint32_t tenant, std::vector<SavedState>& out) {
   return {};
 }
 
-Refused KeptTurns::remove_saved(uint32_t tenant, std::string_view name) {
+Refused KeptTurns::remove_saved(uint32_t tenant, std::string_view name, std::vector<int32_t>& freed) {
+  SavedState found;
+  SLUICE_REFUSE(saved(tenant, name, found));
   const auto lock = database_.lock();
   Statement gone(database_, "DELETE FROM saved WHERE tenant = ? AND name = ?");
   if (!gone.bind(tenant).bind(name).done()) return database_.refusal("delete the saved state");
   if (database_.changes() == 0) return not_there("saved_state", "name", name);
+  Statement same(database_, "SELECT 1 FROM saved WHERE tenant = ? AND tokens = ? LIMIT 1");
+  const bool shared = same.bind(tenant).bind_bytes(bytes_of(found.tokens)).row();
+  if (!shared && same.ok()) freed = std::move(found.tokens);
   return {};
 }
 

@@ -62,7 +62,8 @@ class KeptTurns {
   Refused put_saved(uint32_t tenant, const SavedState& saved);
   Refused saved(uint32_t tenant, std::string_view name, SavedState& out);
   Refused list_saved(uint32_t tenant, std::vector<SavedState>& out);  // without tokens
-  Refused remove_saved(uint32_t tenant, std::string_view name);
+  // `freed`: its tokens, if no other name of the tenant's stands for the same state.
+  Refused remove_saved(uint32_t tenant, std::string_view name, std::vector<int32_t>& freed);
 
  private:
   Refused select(uint32_t tenant, std::string_view id, Turn& out, bool& found, std::string_view columns_where);

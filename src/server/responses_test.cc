@@ -240,8 +240,13 @@ TEST(States, SaveForkRestorePinListDelete) {
   EXPECT_EQ(list["data"].size(), 2u);
   EXPECT_EQ(list["conversations"].size(), 4u);
   EXPECT_EQ(Json::parse(server.get("/v1/state/later").body)["name"], "later");
+  post("/v1/state/save", R"({"name":"same","conversation":"c"})");
   EXPECT_EQ(server.remove("/v1/state/later").status, 200);
   EXPECT_EQ(server.get("/v1/state/later").status, 404);
+  EXPECT_TRUE(server.backend.forgotten.empty());  // "same" is the same state
+  EXPECT_EQ(server.remove("/v1/state/same").status, 200);
+  EXPECT_EQ(server.backend.forgotten.size(), 1u);
+  EXPECT_EQ(server.remove("/v1/state/same").status, 404);
   EXPECT_EQ(server.remove("/v1/conversations/d").status, 200);
   EXPECT_EQ(server.remove("/v1/conversations/d").status, 404);
   EXPECT_EQ(server.post("/v1/state/fork", R"({"conversation":"none","to":"x"})").status, 404);

@@ -37,6 +37,7 @@ class FakeBackend final : public Backend {
   engine::EngineStatistics statistics() const override;
   const engine::EngineOptions& options() const override { return options_; }
   void with_store(const std::function<void(engine::StateStore&)>&) override {}
+  void forget(uint32_t, std::span<const int32_t> state) override { forgotten.emplace_back(state.begin(), state.end()); }
 
   // What to write; the default repeats the prompt's last 16 bytes. Set before requests come.
   std::function<std::string(const engine::Request&, uint32_t choice)> answer;
@@ -45,6 +46,7 @@ class FakeBackend final : public Backend {
   std::atomic<uint32_t> token_us{0};       // time that a token takes
   std::atomic<uint32_t> submitted{0}, cancelled{0}, tokens{0};
   std::atomic<bool> refuse_all{false};
+  std::vector<std::vector<int32_t>> forgotten;  // states; read when no request runs
   // A copy of the last request.
   engine::Request last() const;
 

@@ -336,7 +336,10 @@ Refused get(const Desk& desk, const std::shared_ptr<Exchange>& exchange) {
 Refused remove(const Desk& desk, const std::shared_ptr<Exchange>& exchange) {
   const std::string& name = exchange->request().path_values.at(0);
   desk.kept.settle();
-  SLUICE_REFUSE(desk.kept.turns().remove_saved(exchange->identity().tenant, name));
+  const uint32_t tenant = exchange->identity().tenant;
+  std::vector<int32_t> freed;
+  SLUICE_REFUSE(desk.kept.turns().remove_saved(tenant, name, freed));
+  if (freed.size() > 1) desk.api.backend().forget(tenant, std::span(freed).first(freed.size() - 1));  // a state is kept before its last token
   respond_json(exchange, {{"object", "state"}, {"name", name}, {"deleted", true}});
   return {};
 }
@@ -352,12 +355,7 @@ Refused remove_conversation(const Desk& desk, const std::shared_ptr<Exchange>& e
 }  // namespace
 
 std::vector<Route> state_routes(const Api& api, Kept& kept, uint64_t program) {
-  using Action = Refused (*)(const Desk&, const std::shared_ptr<Exchange>&);
-  const auto handler = [&api, &kept, program](Action action) -> Handler {
-    return [&api, &kept, program, action](const std::shared_ptr<Exchange>& exchange) {
-      if (const Refused refused = action({api, kept, program}, exchange)) refuse(exchange, ErrorShape::kOpenAi, *refused);
-    };
-  };
+  const auto handler = [&](auto action) { return action_handler(ErrorShape::kOpenAi, action, Desk{api, kept, program}); };
   return {
       {.method = "POST", .pattern = "/v1/state/save", .handler = handler(save), .summary = "Computes the state behind messages and gives it a name",
        .request_schema = kSaveSchema},
@@ -372,7 +370,8 @@ std::vector<Route> state_routes(const Api& api, Kept& kept, uint64_t program) {
       {.method = "GET", .pattern = "/v1/state", .handler = handler(list), .body_bytes_max = 0, .summary = "Your saved states and conversations",
        .request_schema = kPageParameters},
       {.method = "GET", .pattern = "/v1/state/{name}", .handler = handler(get), .body_bytes_max = 0, .summary = "A saved state, and what of it is in memory"},
-      {.method = "DELETE", .pattern = "/v1/state/{name}", .handler = handler(remove), .body_bytes_max = 0, .summary = "Forgets a saved state's name"},
+      {.method = "DELETE", .pattern = "/v1/state/{name}", .handler = handler(remove), .body_bytes_max = 0,
+       .summary = "Lets a saved state go: name, pin, memory, disk"},
       {.method = "DELETE", .pattern = "/v1/conversations/{conversation}", .handler = handler(remove_conversation), .body_bytes_max = 0,
        .summary = "Forgets a conversation's name"},
   };

@@ -50,6 +50,7 @@ class SteppedBackend final : public Backend {
   engine::EngineStatistics statistics() const override { return {}; }
   const engine::EngineOptions& options() const override { return options_; }
   void with_store(const std::function<void(engine::StateStore&)>&) override {}
+  void forget(uint32_t, std::span<const int32_t>) override {}
 
   size_t streams() {
     const std::lock_guard lock(mutex_);

@@ -4,6 +4,7 @@
 usage: kept.py BINARY [unittest arguments]. The model inside the program answers."""
 import json
 import os
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -191,6 +192,21 @@ class States(Kept):
         self.assertLessEqual(restored["computed_tokens"], 16, restored)
         self.assertEqual(request(server.port, "POST", "/v1/state/pin", body={"name": "keeper", "ttl_s": 0}).status, 200)
         self.assertFalse(request(server.port, "GET", "/v1/state/keeper").json()["pinned"])
+
+    def test_a_deleted_state_leaves_memory_and_disk(self):
+        folder = self.folder()
+        server = self.serve(folder)
+        messages = [{"role": "system", "content": "You mend nets by the quay and speak of the weather. " * 8}]
+        files = lambda: len(list(pathlib.Path(folder).rglob("*.snap")))  # noqa: E731
+        saved = request(server.port, "POST", "/v1/state/save", body={"name": "nets", "ttl_s": 600, "messages": messages}).json()
+        self.assertTrue(until(lambda: files() > 0))
+        kept = files()
+        explain = lambda: request(server.port, "POST", "/v1/state/explain", body={"messages": messages}).json()["cached_tokens"]  # noqa: E731
+        self.assertGreaterEqual(explain(), saved["tokens"] - 1)
+        self.assertEqual(request(server.port, "DELETE", "/v1/state/nets").status, 200)
+        self.assertLess(explain(), saved["tokens"] - 1)
+        self.assertTrue(until(lambda: files() < kept), "its file is still there")
+        self.assertEqual(request(server.port, "DELETE", "/v1/state/nets").status, 404)
 
     def test_another_key_sees_nothing(self):
         server = self.serve(self.folder())
