@@ -15,8 +15,7 @@ namespace {
 TEST(SteadyState, ATokenAllocatesNothingAndLocksNothing) {
   if (!SLUICE_COUNTS) GTEST_SKIP() << "sanitizers bring their own malloc";
   const std::filesystem::path path = std::filesystem::path(SLUICE_SOURCE_DIR) / "models/sluice-jamba.gguf";
-  Result<TestModel> model =
-      TestModel::open(path, {.threads = 2, .isa = platform::best_isa(), .kv_type = kernels::KvType::kF16});
+  Result<TestModel> model = TestModel::open(path, {.threads = 2, .isa = platform::best_isa(), .kv_type = kernels::KvType::kF16});
   ASSERT_TRUE(model.ok()) << model.error().message;
   auto session = model->session(512);
   engine::Sampler sampler({.temperature = 0.8f, .seed = 3}, model->runtime().program().facts.vocabulary);

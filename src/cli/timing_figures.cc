@@ -11,16 +11,12 @@
 namespace sluice::cli {
 namespace {
 
-constexpr int32_t kToken = 5;      // any: no kernel's time depends on it
-constexpr int kFilledByte = 0x2C;  // keys and values of a depth that nobody computed: small numbers in every KV type
+constexpr int32_t kToken = 5;        // any: no kernel's time depends on it
+constexpr int kFilledByte = 0x2C;    // keys and values of a depth that nobody computed: small numbers in every KV type
 
-double seconds(uint64_t ns) {
-  return 1e-9 * static_cast<double>(ns);
-}
+double seconds(uint64_t ns) { return 1e-9 * static_cast<double>(ns); }
 
-nlohmann::ordered_json json_of(const Spread& s) {
-  return {{"median", s.median}, {"low", s.low}, {"high", s.high}};
-}
+nlohmann::ordered_json json_of(const Spread& s) { return {{"median", s.median}, {"low", s.low}, {"high", s.high}}; }
 
 struct Timed {
   double wall = 0, cpu = 0;
@@ -44,16 +40,11 @@ Spread spread_of(std::vector<double> values) {
 }
 
 void print(const Figure& f) {
-  fmt::print(
-      "{:<22}{:>9.1f} tokens/s ({:.1f} - {:.1f}), {:.0f} % of the predicted {:.1f}; {:.1f} % of {} ({:.1f} by CPU "
-      "time, {:.0f} % of it ours)",
-      f.what, f.tokens_per_second.median, f.tokens_per_second.low, f.tokens_per_second.high,
-      100 * f.tokens_per_second.median / f.predicted.median, f.predicted.median, 100 * f.share.median, f.of,
-      100 * f.cpu_share.median, 100 * f.got.median);
+  fmt::print("{:<22}{:>9.1f} tokens/s ({:.1f} - {:.1f}), {:.0f} % of the predicted {:.1f}; {:.1f} % of {} ({:.1f} by CPU time, {:.0f} % of it ours)", f.what,
+             f.tokens_per_second.median, f.tokens_per_second.low, f.tokens_per_second.high, 100 * f.tokens_per_second.median / f.predicted.median,
+             f.predicted.median, 100 * f.share.median, f.of, 100 * f.cpu_share.median, 100 * f.got.median);
   if (!f.peer_error.empty()) fmt::print("; {}", f.peer_error);
-  if (f.ratio)
-    fmt::print("; {:.2f} x the peer's {:.1f} ({:.2f} - {:.2f})", f.ratio->median, f.peer->median, f.ratio->low,
-               f.ratio->high);
+  if (f.ratio) fmt::print("; {:.2f} x the peer's {:.1f} ({:.2f} - {:.2f})", f.ratio->median, f.peer->median, f.ratio->low, f.ratio->high);
   fmt::print("\n");
   std::fflush(stdout);
 }
@@ -93,13 +84,11 @@ Result<Figure> Bench::figure(const Case& what, Run run) {
   out.of = what.bound_by_bytes ? "read bandwidth" : "int8 rate";
   Cost cost;
   for (const StepShape& shape : what.shapes) cost += cost_of(program(), shape);
-  const Peer peer{what.peer.sequences > 1 ? options_.peer_batched : options_.peer, options_.peer_arguments,
-                  options_.model.path, out.threads};
+  const Peer peer{what.peer.sequences > 1 ? options_.peer_batched : options_.peer, options_.peer_arguments, options_.model.path, out.threads};
   std::vector<double> speed, share, cpu_share, got, predicted, peers, ratios;
   for (uint64_t round = 0; round <= options_.repeats; ++round) {
     double theirs = 0;
-    // A peer that fails costs the comparison, not our own figure (it may not know the file, or lack memory for this
-    // case).
+    // A peer that fails costs the comparison, not our own figure (it may not know the file, or lack memory for this case).
     const auto run_peer = [&] {
       const Result<PeerResult> result = run_peer_once(peer, what.peer);
       if (!result.ok()) {
@@ -142,29 +131,19 @@ Result<Figure> Bench::figure(const Case& what, Run run) {
 }
 
 StepShape Bench::shape_of(uint64_t rows, uint64_t sequences, uint64_t depth) const {
-  return {.rows = rows,
-          .sequences = sequences,
-          .depth = depth,
-          .kv_type = model_.runtime->options().kv_type,
-          .logits = true};
+  return {.rows = rows, .sequences = sequences, .depth = depth, .kv_type = model_.runtime->options().kv_type, .logits = true};
 }
 
-// A conversation of `depth` tokens that were not computed: its keys and values are a constant, which takes a decode
-// step as long as any others.
+// A conversation of `depth` tokens that were not computed: its keys and values are a constant, which takes a decode step as long as any others.
 Result<std::unique_ptr<engine::Session>> Bench::filled(uint64_t depth, uint64_t more) {
   SLUICE_TRY(auto session, engine::Session::create(*model_.runtime, depth + more));
   session->adopt(std::vector<int32_t>(depth, kToken));
-  for (size_t i = 0; i < session->pages_used(); ++i)
-    std::memset(session->page(i).data(), kFilledByte, session->page(i).size());
+  for (size_t i = 0; i < session->pages_used(); ++i) std::memset(session->page(i).data(), kFilledByte, session->page(i).size());
   return session;
 }
 
 Result<Figure> Bench::prefill(uint64_t tokens) {
-  Case what{fmt::format("prefill {}", tokens),
-            static_cast<double>(tokens),
-            {},
-            false,
-            {.prompt = tokens, .generate = 0, .depth = 0, .sequences = 1}};
+  Case what{fmt::format("prefill {}", tokens), static_cast<double>(tokens), {}, false, {.prompt = tokens, .generate = 0, .depth = 0, .sequences = 1}};
   for (uint64_t done = 0; done < tokens; done += model_.runtime->sizes().rows_max) {
     const uint64_t rows = std::min(tokens - done, model_.runtime->sizes().rows_max);
     what.shapes.push_back(shape_of(rows, 1, done));
@@ -179,9 +158,7 @@ Result<Figure> Bench::prefill(uint64_t tokens) {
 }
 
 Result<Figure> Bench::decode(uint64_t depth) {
-  const Case what{fmt::format("decode at {}", depth),
-                  static_cast<double>(options_.decode),
-                  std::vector<StepShape>(options_.decode, shape_of(1, 1, depth)),
+  const Case what{fmt::format("decode at {}", depth), static_cast<double>(options_.decode), std::vector<StepShape>(options_.decode, shape_of(1, 1, depth)),
                   true,
                   {.prompt = 0, .generate = options_.decode, .depth = depth, .sequences = 1}};
   SLUICE_TRY(auto session, filled(depth, options_.decode * (options_.repeats + 1) + 1));
@@ -198,13 +175,10 @@ Result<Figure> Bench::decode(uint64_t depth) {
 Result<Figure> Bench::together(uint64_t sequences, uint64_t depth) {
   const program::PlanSizes& sizes = model_.runtime->sizes();
   if (sequences > sizes.rows_max || sequences > sizes.logit_rows_max) {
-    return Error{fmt::format("--sequences {}: a step holds {} rows, of which {} have logits", sequences, sizes.rows_max,
-                             sizes.logit_rows_max)};
+    return Error{fmt::format("--sequences {}: a step holds {} rows, of which {} have logits", sequences, sizes.rows_max, sizes.logit_rows_max)};
   }
-  const Case what{fmt::format("{} together at {}", sequences, depth),
-                  static_cast<double>(sequences * options_.decode),
-                  std::vector<StepShape>(options_.decode, shape_of(sequences, sequences, depth)),
-                  true,
+  const Case what{fmt::format("{} together at {}", sequences, depth), static_cast<double>(sequences * options_.decode),
+                  std::vector<StepShape>(options_.decode, shape_of(sequences, sequences, depth)), true,
                   {.prompt = 0, .generate = options_.decode, .depth = depth, .sequences = sequences}};
   std::vector<std::unique_ptr<engine::Session>> sessions;
   std::vector<runtime::StepRow> rows;
@@ -240,8 +214,7 @@ Result<ProfileTable> Bench::profile(const std::string& step, uint64_t steps, con
     model_.runtime->set_profile(nullptr);
     SLUICE_TRY_VOID(status);
   }
-  ProfileTable table =
-      profile_table(program(), profile, steps * options_.repeats, shape, between(before, meter_.measure()));
+  ProfileTable table = profile_table(program(), profile, steps * options_.repeats, shape, between(before, meter_.measure()));
   table.step = step;
   table.step_seconds = spread_of(cpu).median;
   table.wall_seconds = spread_of(wall).median;

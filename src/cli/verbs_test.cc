@@ -1,5 +1,4 @@
-// The program as a person or a script meets it: exit codes, sentences, JSON fields; and that it keeps its memory
-// promise.
+// The program as a person or a script meets it: exit codes, sentences, JSON fields; and that it keeps its memory promise.
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -42,8 +41,7 @@ Outcome sluice(const std::string& arguments, const std::string& input = "</dev/n
   }
   close(ends[1]);
   char buffer[4096];
-  for (ssize_t n = read(ends[0], buffer, sizeof buffer); n > 0; n = read(ends[0], buffer, sizeof buffer))
-    outcome.text.append(buffer, static_cast<size_t>(n));
+  for (ssize_t n = read(ends[0], buffer, sizeof buffer); n > 0; n = read(ends[0], buffer, sizeof buffer)) outcome.text.append(buffer, static_cast<size_t>(n));
   close(ends[0]);
   int status = 0;
   rusage usage{};
@@ -53,13 +51,9 @@ Outcome sluice(const std::string& arguments, const std::string& input = "</dev/n
   return outcome;
 }
 
-nlohmann::json json_of(const Outcome& outcome) {
-  return nlohmann::json::parse(outcome.text, nullptr, false);
-}
+nlohmann::json json_of(const Outcome& outcome) { return nlohmann::json::parse(outcome.text, nullptr, false); }
 
-bool contains(const std::string& text, std::string_view part) {
-  return text.find(part) != std::string::npos;
-}
+bool contains(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
 
 TEST(Run, WithoutATerminalItAnswersOneDefaultPromptAndExits0) {
   const Outcome outcome = sluice("run -n 8");
@@ -79,8 +73,7 @@ TEST(Run, TheSameSeedGivesTheSameTextOnEveryInstructionSetAndThreadCount) {
   ASSERT_EQ(first.status, 0) << first.text;
   for (const char* isa : {"avx2", "avx512"}) {
     if (!platform::supports(*isa_from_name(isa))) continue;
-    const Outcome again =
-        sluice("run -n 24 --seed 7 --json -p 'Once upon a time' --threads 2 --isa " + std::string(isa));
+    const Outcome again = sluice("run -n 24 --seed 7 --json -p 'Once upon a time' --threads 2 --isa " + std::string(isa));
     EXPECT_EQ(json_of(again)["text"], json_of(first)["text"]);
   }
 }
@@ -100,21 +93,18 @@ uint64_t number_after(const std::string& text, const std::string& words) {
   return at == std::string::npos ? 0 : std::strtoull(text.c_str() + at + words.size(), nullptr, 10);
 }
 
-// The numbers of a refusal are the border: with them it runs, one step beyond it does not; and `plan` draws the same
-// border.
+// The numbers of a refusal are the border: with them it runs, one step beyond it does not; and `plan` draws the same border.
 TEST(Run, WhatARefusalNamesIsTheBorder) {
   const uint64_t given = json_of(sluice("plan --json --ctx 1024 --rows 16"))["bytes"]["total"];
   const std::string memory = "--memory " + std::to_string(given) + " --ctx ";
   const std::string refusal = sluice("run -n 1 " + memory + "65536").text;
-  const uint64_t cap = number_after(refusal, "the smallest cap for this model is "),
-                 context = number_after(refusal, "the longest context that fits is ");
+  const uint64_t cap = number_after(refusal, "the smallest cap for this model is "), context = number_after(refusal, "the longest context that fits is ");
   ASSERT_GT(cap, 1u << 20) << refusal;
   EXPECT_EQ(context, 1024u) << refusal;
-  for (const auto& [options, fits] :
-       std::vector<std::pair<std::string, bool>>{{"--memory " + std::to_string(cap), true},
-                                                 {"--memory " + std::to_string(cap - 1), false},
-                                                 {memory + std::to_string(context), true},
-                                                 {memory + std::to_string(context + 64), false}}) {
+  for (const auto& [options, fits] : std::vector<std::pair<std::string, bool>>{{"--memory " + std::to_string(cap), true},
+                                                                               {"--memory " + std::to_string(cap - 1), false},
+                                                                               {memory + std::to_string(context), true},
+                                                                               {memory + std::to_string(context + 64), false}}) {
     SCOPED_TRACE(options);
     EXPECT_EQ(sluice("run -p Hi -n 1 --raw " + options).status, fits ? 0 : 1);
     EXPECT_EQ(json_of(sluice("plan --json " + options))["fits"], fits);
@@ -129,14 +119,8 @@ std::vector<std::string> verbs_with_a_model(const fs::path& scratch) {
   std::ofstream(scratch / "ids") << "5 6 7 8 9";
   std::ofstream(scratch / "messages.json") << R"([{"role": "user", "content": "Hi"}])";
   const std::string folder = scratch.string() + "/";
-  return {"run -p Hi -n 1",
-          "plan",
-          "compile -o " + folder + "package",
-          "inspect",
-          "tokenize --text Hi",
-          "detokenize --text 5",
-          "render --messages " + folder + "messages.json",
-          "logits --tokens-file " + folder + "ids --out " + folder + "logits",
+  return {"run -p Hi -n 1", "plan", "compile -o " + folder + "package", "inspect", "tokenize --text Hi", "detokenize --text 5",
+          "render --messages " + folder + "messages.json", "logits --tokens-file " + folder + "ids --out " + folder + "logits",
           "perplexity --ids --file " + folder + "ids --window 4"};
 }
 
@@ -161,10 +145,9 @@ TEST(EveryVerb, TakesJsonThreadsAndIsaAndRefusesASetThatIsUnknownOrMissing) {
   }
   // What compile wrote is a model to every other verb.
   const std::string package = (scratch / "package").string();
-  for (const std::string& verb :
-       {"run " + package + " -p Hi -n 1", "plan " + package, "inspect " + package, "tokenize " + package + " --text Hi",
-        "render " + package + " --messages " + (scratch / "messages.json").string(),
-        "perplexity " + package + " --ids --window 4 --file " + (scratch / "ids").string()}) {
+  for (const std::string& verb : {"run " + package + " -p Hi -n 1", "plan " + package, "inspect " + package, "tokenize " + package + " --text Hi",
+                                  "render " + package + " --messages " + (scratch / "messages.json").string(),
+                                  "perplexity " + package + " --ids --window 4 --file " + (scratch / "ids").string()}) {
     EXPECT_TRUE(json_of(sluice(verb + " --json")).is_object()) << verb;
   }
   for (const std::string& model : {std::string(), package}) {
@@ -198,22 +181,19 @@ TEST(Run, AFileThatIsNoModelIsAnErrorNotACrash) {
 TEST(Plan, AConfigAloneGivesTheBytesOfARun) {
   const fs::path config = fs::path(SLUICE_SHARED_DIR) / "data/configs/jamba-reasoning-3b.json";
   if (!fs::exists(config)) GTEST_SKIP() << "no " << config << ": the reference data is not beside the project";
-  const nlohmann::json plan =
-      json_of(sluice("plan " + config.string() + " --ctx 262144 --users 2 --weights q4_k --kv f16 --memory 4G --json"));
+  const nlohmann::json plan = json_of(sluice("plan " + config.string() + " --ctx 262144 --users 2 --weights q4_k --kv f16 --memory 4G --json"));
   EXPECT_EQ(plan["params_total"], 3029337472u);
   EXPECT_EQ(plan["params_active"], 3029337472u);
   EXPECT_EQ(plan["bytes"]["kv"], 2ull * 262144 * 1024);
   EXPECT_EQ(plan["bytes"]["state"], 2ull * 10117120);
-  EXPECT_EQ(plan["bytes"]["total"], plan["bytes"]["weights"].get<uint64_t>() + plan["bytes"]["kv"].get<uint64_t>() +
-                                        plan["bytes"]["state"].get<uint64_t>() +
+  EXPECT_EQ(plan["bytes"]["total"], plan["bytes"]["weights"].get<uint64_t>() + plan["bytes"]["kv"].get<uint64_t>() + plan["bytes"]["state"].get<uint64_t>() +
                                         plan["bytes"]["activations"].get<uint64_t>());
   EXPECT_TRUE(plan["fits"].is_boolean());
   EXPECT_TRUE(plan["max_context"].is_number_unsigned());
 }
 
 TEST(Plan, TypesMayBeSpeltAsFilesSpellThem) {
-  for (const char* type : {"F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K",
-                           "Q6_K", "IQ4_NL", "IQ4_XS", "MXFP4"}) {
+  for (const char* type : {"F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "MXFP4"}) {
     std::string lower = type;
     for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
     const nlohmann::json plan = json_of(sluice("plan --json --kv F16 --isa BASELINE --weights " + std::string(type)));
@@ -238,8 +218,7 @@ TEST(Plan, EveryPublishedShapeCostsWhatItsTableSays) {
     uint64_t total = 0, active = 0, kv = 0, state = 0;
     cells >> file >> total >> active >> kv >> state;
     SCOPED_TRACE(file);
-    const nlohmann::json plan =
-        json_of(sluice("plan " + (configs / file).string() + " --ctx 4096 --users 3 --kv f16 --json"));
+    const nlohmann::json plan = json_of(sluice("plan " + (configs / file).string() + " --ctx 4096 --users 3 --kv f16 --json"));
     EXPECT_EQ(plan["params_total"], total);
     EXPECT_EQ(plan["params_active"], active);
     EXPECT_EQ(plan["bytes"]["kv"], 3 * 4096 * kv);
@@ -271,8 +250,7 @@ TEST(Logits, ChunksAndASplitGiveTheSameFile) {
   };
   EXPECT_FALSE(bytes("a").empty());
   std::ofstream(folder / "wild") << "5 6 7 2000000000 8";
-  for (const std::string& verb : {"logits --out " + (folder / "d").string() + " --tokens-file ",
-                                  std::string("perplexity --ids --window 3 --file ")}) {
+  for (const std::string& verb : {"logits --out " + (folder / "d").string() + " --tokens-file ", std::string("perplexity --ids --window 3 --file ")}) {
     const Outcome outcome = sluice(verb + (folder / "wild").string());
     EXPECT_EQ(outcome.status, 1);
     EXPECT_TRUE(contains(outcome.text, "token id 2000000000 is outside the vocabulary")) << outcome.text;
@@ -297,12 +275,9 @@ TEST(Perplexity, CountsWhatItsWindowsPredict) {
 
 TEST(Perplexity, PairsFollowTheChainRule) {
   const fs::path file = fs::temp_directory_path() / ("sluice-pairs-" + std::to_string(getpid()));
-  std::ofstream(file) << R"({"context": "Once upon a", "text": " time there was"})"
-                      << "\n"
-                      << R"({"context": "Once upon a time there was", "text": " a fox\nwho ran"})"
-                      << "\n"
-                      << R"({"context": "Once upon a", "text": " time there was a fox\nwho ran"})"
-                      << "\n";
+  std::ofstream(file) << R"({"context": "Once upon a", "text": " time there was"})" << "\n"
+                      << R"({"context": "Once upon a time there was", "text": " a fox\nwho ran"})" << "\n"
+                      << R"({"context": "Once upon a", "text": " time there was a fox\nwho ran"})" << "\n";
   const Outcome outcome = sluice("perplexity --json --pairs " + file.string());
   ASSERT_EQ(outcome.status, 0) << outcome.text;
   const nlohmann::json pairs = json_of(outcome)["pairs"];
@@ -311,17 +286,15 @@ TEST(Perplexity, PairsFollowTheChainRule) {
   EXPECT_NEAR(pairs[0]["nll"].get<double>() + pairs[1]["nll"].get<double>(), pairs[2]["nll"].get<double>(), 1e-3);
   EXPECT_EQ(pairs[0]["tokens"].get<int>() + pairs[1]["tokens"].get<int>(), pairs[2]["tokens"].get<int>());
   EXPECT_EQ(pairs[2]["bytes"], 29);
-  std::ofstream(file) << R"({"context": "Once"})"
-                      << "\n";
+  std::ofstream(file) << R"({"context": "Once"})" << "\n";
   EXPECT_TRUE(contains(sluice("perplexity --pairs " + file.string()).text, "line 1: expected an object"));
   EXPECT_EQ(sluice("perplexity").status, 2);
   fs::remove(file);
 }
 
 TEST(Bench, APeerThatFailsCostsTheComparisonNotOurFigures) {
-  const Outcome outcome =
-      sluice("bench " SLUICE_SOURCE_DIR
-             "/models/sluice-jamba.gguf --peer /bin/false --prefill 8 --decode 0 --repeats 2 --threads 1 --json");
+  const std::string model = SLUICE_SOURCE_DIR "/models/sluice-jamba.gguf";
+  const Outcome outcome = sluice("bench " + model + " --peer /bin/false --prefill 8 --decode 0 --repeats 1 --threads 1 --json");
   EXPECT_EQ(outcome.status, 0) << outcome.text;
   const nlohmann::json figure = json_of(outcome)["figures"][0];
   EXPECT_GT(figure["tokens_per_second"]["median"], 0.0) << outcome.text;
@@ -330,8 +303,7 @@ TEST(Bench, APeerThatFailsCostsTheComparisonNotOurFigures) {
 }
 
 TEST(Help, EveryVerbTeaches) {
-  for (const char* verb :
-       {"run", "plan", "compile", "inspect", "tokenize", "detokenize", "render", "logits", "perplexity"}) {
+  for (const char* verb : {"run", "plan", "compile", "inspect", "tokenize", "detokenize", "render", "logits", "perplexity"}) {
     const Outcome outcome = sluice(std::string(verb) + " --help");
     EXPECT_EQ(outcome.status, 0) << verb;
     EXPECT_TRUE(contains(outcome.text, "--")) << verb;

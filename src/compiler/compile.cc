@@ -21,8 +21,7 @@ models::Config config_of(const Checkpoint& checkpoint) {
   nlohmann::json fields = checkpoint.config();
   // The embedding's rows are the vocabulary: files may leave the key out or pad the table.
   const weights::TensorView* table = gguf ? checkpoint.find("token_embd.weight") : nullptr;
-  if (table != nullptr && table->shape.size() == 2 && fields.contains("general.architecture") &&
-      fields["general.architecture"].is_string()) {
+  if (table != nullptr && table->shape.size() == 2 && fields.contains("general.architecture") && fields["general.architecture"].is_string()) {
     fields[fields["general.architecture"].get<std::string>() + ".vocab_size"] = table->shape[0];
   }
   std::function<bool(std::string_view)> has;
@@ -30,8 +29,7 @@ models::Config config_of(const Checkpoint& checkpoint) {
   return models::Config(gguf ? models::Format::kGguf : models::Format::kHuggingFace, std::move(fields), std::move(has));
 }
 
-Result<Program> compile_program(const Checkpoint& checkpoint, const CompileOptions& options,
-                                std::string_view stop_after) {
+Result<Program> compile_program(const Checkpoint& checkpoint, const CompileOptions& options, std::string_view stop_after) {
   SLUICE_TRY(Program program, models::build(config_of(checkpoint)));
   SLUICE_TRY_VOID(lower(program, checkpoint));
   if (!options.observers) strip_observers(program);
@@ -120,8 +118,7 @@ Result<Model> compile_in_memory(const Checkpoint& checkpoint, std::string tokeni
   return model;
 }
 
-Status compile_to_file(const Checkpoint& checkpoint, std::string_view tokenizer, const std::filesystem::path& path,
-                       const CompileOptions& options) {
+Status compile_to_file(const Checkpoint& checkpoint, std::string_view tokenizer, const std::filesystem::path& path, const CompileOptions& options) {
   SLUICE_TRY(const Program program, compile_program(checkpoint, options, ""));
   const std::string text = program::print(program);
   program::PackageHeader header;
@@ -132,8 +129,7 @@ Status compile_to_file(const Checkpoint& checkpoint, std::string_view tokenizer,
   header.tokenizer_bytes = tokenizer.size();
   header.weights_offset = program::round_up(header.tokenizer_offset + tokenizer.size(), program::kPackageAlignment);
   header.weights_bytes = weight_bytes(program);
-  header.checksum =
-      program::checksum_of(std::as_bytes(std::span(tokenizer)), program::checksum_of(std::as_bytes(std::span(text))));
+  header.checksum = program::checksum_of(std::as_bytes(std::span(tokenizer)), program::checksum_of(std::as_bytes(std::span(text))));
   std::byte head[program::kPackageHeaderBytes];
   program::write_header(header, head);
 

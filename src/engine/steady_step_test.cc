@@ -36,10 +36,7 @@ TEST(SteadyStep, ATokenAllocatesNothingAndLocksNothing) {
   FakeRunner fake(kFakeShapes[0]);
   UncountedRunner runner(fake);
   const text::Tokenizer tokenizer = fake_tokenizer(kFakeVocabulary);
-  EngineOptions options{
-      .context = 4096, .sequences_max = 4, .store_bytes = 1 << 22, .speculation = true, .now_us = [&] {
-        return fake.now_us;
-      }};
+  EngineOptions options{.context = 4096, .sequences_max = 4, .store_bytes = 1 << 22, .speculation = true, .now_us = [&] { return fake.now_us; }};
   auto scheduler = Scheduler::create(runner, tokenizer, 1, options).value();
   auto sink = std::make_shared<CountingSink>();
   for (uint64_t i = 0; i < 4; ++i) {

@@ -103,6 +103,8 @@ class Binder {
     if (x.element == program::Element::kQ8 && x.bytes < kernels::quantized_row_bytes(x.width)) return wrong("rows are too short");
     return {};
   }
+  static size_t strips_of(const Value& w) { return static_cast<size_t>(program::round_up(w.n, 16) / 16); }
+  Parts parts() const { return std::make_unique<PartTaken[]>(options_.threads); }
   Result<BoundOp> matmul() const {
     const Value& w = value("weight");
     const Buffer x = buffer("x"), out = buffer("out");
@@ -115,7 +117,7 @@ class Binder {
                             {.weights = weight("weight"), .n = w.n, .k = w.k, .activations = reinterpret_cast<const uint8_t*>(x.data),
                              .activation_stride = x.stride, .bias = vector("bias"), .out = out.floats(),
                              .out_stride = out.stride_floats(), .accumulate = accumulate},
-                            x, static_cast<size_t>(program::round_up(w.n, 16) / 16)}};
+                            x, strips_of(w), parts()}};
   }
   Result<BoundOp> rope_table() const {
     const Buffer out = buffer("out");
@@ -212,7 +214,7 @@ class Binder {
     return BoundOp{MoeMatmulOp{kernels::matmul_for(w.dtype, options_.isa),
                                {.weights = weight("weight"), .n = w.n, .k = w.k, .activations = reinterpret_cast<const uint8_t*>(x.data),
                                 .activation_stride = x.stride, .bias = nullptr, .out = out.floats(), .out_stride = out.stride_floats(), .accumulate = false},
-                               buffer("ids"), w.count, expert, x.rows == program::RowSpace::kSlots, static_cast<size_t>(program::round_up(w.n, 16) / 16)}};
+                               buffer("ids"), w.count, expert, x.rows == program::RowSpace::kSlots, strips_of(w), parts()}};
   }
   Result<BoundOp> moe_combine() const {
     const Buffer y = buffer("y"), out = buffer("out");
@@ -244,8 +246,8 @@ Result<std::vector<BoundOp>> bind_ops(const Program& program, const program::Pla
 
 size_t ScratchSizes::total_bytes() const {
   const size_t integers = 2 * slots_max + experts + 1;
-  const size_t bytes = float_count * sizeof(float) + rows_max * sizeof(kernels::StateSegment) + integers * sizeof(int32_t);
-  return program::round_up(bytes, 64) + 5 * 64;
+  const size_t bytes = float_count * sizeof(float) + rows_max * sizeof(kernels::StateSegment) + integers * sizeof(int32_t) + experts * sizeof(ExpertSlots);
+  return program::round_up(bytes, 64) + 6 * 64;
 }
 
 ScratchSizes scratch_sizes(const Program& program, const program::PlanSizes& sizes, const Options& options) {
@@ -281,6 +283,7 @@ Scratch cut_scratch(const ScratchSizes& sizes, std::span<std::byte> memory) {
   take(scratch.slot_rows, sizes.slots_max);
   take(scratch.slot_inputs, sizes.slots_max);
   take(scratch.expert_begin, sizes.experts + 1);
+  take(scratch.experts, sizes.experts);
   SLUICE_CHECK(next <= memory.data() + memory.size());
   return scratch;
 }

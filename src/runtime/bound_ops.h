@@ -1,10 +1,12 @@
 // Bound ops: each op record with its kernel, pointers and strides resolved, and run(step, thread), which computes this thread's share. How work is cut:
-// by output strips (matmul), by channels (convolution, scan), by row and KV head (attention), by rows (the rest). All cuts are functions of sizes and
-// thread count alone, and no result depends on them.
+// by output strips (matmul), by channels (convolution, scan), by row and KV head (attention), by rows (the rest). Cuts are functions of sizes and thread
+// count alone, but for matmul, where a thread that is done takes strips of the others' (PartTaken). No result depends on them.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <variant>
 
@@ -31,8 +33,14 @@ struct Step {
   std::span<const int32_t> logit_rows;              // row of each row that wants logits
   const Observer* observer = nullptr;
   uint32_t threads = 1;
+  uint32_t number = 0;  // of the runtime's steps, from 1
 
   size_t rows() const { return tokens.size(); }
+};
+
+// The slots of one expert in the lists below.
+struct ExpertSlots {
+  int32_t expert, begin, end;
 };
 
 // Per thread: room for what kernels need beside their operands.
@@ -42,6 +50,7 @@ struct Scratch {
   std::span<int32_t> slot_rows;                   // [rows_max * experts chosen], slots in order of expert
   std::span<int32_t> slot_inputs;                 // the activation row of each
   std::span<int32_t> expert_begin;                // [experts + 1]
+  std::span<ExpertSlots> experts;                 // [experts], those that have slots first
 };
 
 // An activation in the arena.
@@ -86,11 +95,28 @@ struct QuantizeOp {
   Buffer x;
   void run(const Step& step, Scratch& scratch, uint32_t thread) const;
 };
+// How many units of a thread's part of an op are taken: (step number << 32) + units. A count of another step is worth 0, so nobody has to reset it.
+class alignas(64) PartTaken {
+ public:
+  uint32_t take(uint32_t step) {
+    uint64_t seen = value_.load(std::memory_order_relaxed), next = 0;
+    do {
+      next = (seen >> 32 == step ? seen : uint64_t{step} << 32) + 1;
+    } while (!value_.compare_exchange_weak(seen, next, std::memory_order_relaxed));
+    return static_cast<uint32_t>(next) - 1;
+  }
+
+ private:
+  std::atomic<uint64_t> value_{0};
+};
+using Parts = std::unique_ptr<PartTaken[]>;  // [threads]
+
 struct MatmulOp {
   kernels::MatmulFn kernel;
   kernels::MatmulArgs args;
   Buffer x;
   size_t strips;
+  Parts parts;
   void run(const Step& step, Scratch& scratch, uint32_t thread) const;
 };
 struct RopeTableOp {
@@ -151,7 +177,11 @@ struct MoeMatmulOp {
   uint64_t expert_bytes;
   bool x_is_slots;
   size_t strips;
+  Parts parts;
   void run(const Step& step, Scratch& scratch, uint32_t thread) const;
+
+ private:
+  std::span<const ExpertSlots> sort_slots(const Step& step, Scratch& scratch) const;
 };
 struct MoeCombineOp {
   kernels::MoeCombineFn kernel;

@@ -106,6 +106,7 @@ Status Runtime::prepare(std::span<const StepRow> rows) {
   impl.step.segments = std::span(impl.segments).first(segment_count);
   impl.step.logit_rows = std::span(impl.logit_rows).first(logit_count);
   impl.step.threads = options_.threads;
+  ++impl.step.number;
   return {};
 }
 
