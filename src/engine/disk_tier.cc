@@ -109,7 +109,11 @@ struct DiskTier::Impl {
   uint32_t& first_of(const Snapshot& s) { return s.parent == kNone ? roots.try_emplace(s.info.tenant, kNone).first->second : snapshots[s.parent].first_child; }
   uint32_t add(SnapshotInfo info, uint32_t parent, Phase phase);
   void remove(uint32_t id);
-  void walk(uint64_t tenant, std::span<const int32_t> tokens, uint64_t limit, bool durable, uint32_t& best) const;
+  struct Walked {
+    uint32_t best = kNone;
+    uint64_t shared = 0;  // tokens that agree with any
+  };
+  Walked walk(uint64_t tenant, std::span<const int32_t> tokens, uint64_t limit, bool durable) const;
   Scan scan(const std::vector<uint64_t>& known) const;
   void take_in(std::vector<SnapshotInfo> found);
   void push(Job job);
@@ -164,16 +168,19 @@ void DiskTier::Impl::remove(uint32_t index) {
 }
 
 // Depth first over children whose tokens agree; several may (a shorter one that was written later is a sibling of the longer).
-void DiskTier::Impl::walk(uint64_t tenant, std::span<const int32_t> tokens, uint64_t limit, bool durable, uint32_t& best) const {
+DiskTier::Impl::Walked DiskTier::Impl::walk(uint64_t tenant, std::span<const int32_t> tokens, uint64_t limit, bool durable) const {
+  Walked out;
   const auto root = roots.find(tenant);
-  if (root == roots.end()) return;
+  if (root == roots.end()) return out;
   std::vector<uint32_t> open;
   const auto consider = [&](uint32_t first) {
     for (uint32_t i = first; i != kNone; i = snapshots[i].next_sibling) {
       const Snapshot& s = snapshots[i];
-      if (s.info.to > limit || s.info.to > tokens.size() || (durable && s.phase != Phase::kDurable)) continue;
-      if (!std::equal(s.info.tokens.begin(), s.info.tokens.end(), tokens.begin() + static_cast<ptrdiff_t>(s.info.from))) continue;
-      if (best == kNone || s.info.to > snapshots[best].info.to) best = i;
+      if (durable && s.phase != Phase::kDurable) continue;
+      const auto parts = std::mismatch(s.info.tokens.begin(), s.info.tokens.end(), tokens.begin() + static_cast<ptrdiff_t>(s.info.from), tokens.end());
+      out.shared = std::max(out.shared, static_cast<uint64_t>(parts.second - tokens.begin()));
+      if (parts.first != s.info.tokens.end() || s.info.to > limit) continue;
+      if (out.best == kNone || s.info.to > snapshots[out.best].info.to) out.best = i;
       open.push_back(i);
     }
   };
@@ -183,6 +190,7 @@ void DiskTier::Impl::walk(uint64_t tenant, std::span<const int32_t> tokens, uint
     open.pop_back();
     consider(snapshots[i].first_child);
   }
+  return out;
 }
 
 // Everything of this binding in the folder whose id is not among `known` (sorted). Abandoned temporary files go.
@@ -277,6 +285,7 @@ void DiskTier::Impl::write(Job& job) const {
   const Result<uint64_t> bytes = write_snapshot(job.path, job.info, job.pages, job.state_parts);
   if (!bytes.ok()) {
     job.status = bytes.error();
+    ::unlink(job.path.c_str());  // in place, but its name may not be durable: nothing may stand on it
     return;
   }
   job.info.file_bytes = *bytes;
@@ -436,14 +445,13 @@ DiskTier::~DiskTier() {
 
 bool DiskTier::persist(StateStore& store, uint32_t checkpoint, uint64_t tenant, std::span<const int32_t> tokens) {
   Impl& impl = *impl_;
-  if (impl.writes_queued >= impl.options.queue_max) {
+  if (full()) {
     ++impl.stats.refused;
     return false;
   }
   const Checkpoint& c = store.checkpoint(checkpoint);
   SLUICE_CHECK(c.node != kNoNode && tokens.size() == c.position);
-  uint32_t parent = kNone;
-  impl.walk(tenant, tokens, tokens.size(), false, parent);
+  const uint32_t parent = impl.walk(tenant, tokens, tokens.size(), false).best;
   if (parent != kNone && impl.snapshots[parent].info.to == tokens.size()) return false;
 
   Impl::Job job;
@@ -479,11 +487,12 @@ bool DiskTier::persist(StateStore& store, uint32_t checkpoint, uint64_t tenant, 
   return true;
 }
 
-std::optional<DiskHit> DiskTier::find(uint64_t tenant, std::span<const int32_t> tokens, uint64_t limit) const {
-  uint32_t best = kNone;
-  impl_->walk(tenant, tokens, limit, true, best);
-  if (best == kNone) return std::nullopt;
-  return DiskHit{impl_->snapshots[best].info.to, best};
+DiskFound DiskTier::find(uint64_t tenant, std::span<const int32_t> tokens, uint64_t limit) const {
+  const Impl::Walked walked = impl_->walk(tenant, tokens, limit, true);
+  DiskFound out;
+  out.shared = walked.shared;
+  if (walked.best != kNone) out.hit = DiskHit{impl_->snapshots[walked.best].info.to, walked.best};
+  return out;
 }
 
 Result<uint64_t> DiskTier::start_load(StateStore& store, const DiskHit& hit, uint32_t store_tenant, uint64_t now_ms) {
@@ -550,6 +559,8 @@ bool DiskTier::refreshing() const { return impl_->scanning; }
 
 uint64_t DiskTier::leased_blocks() const { return impl_->leased_blocks; }
 
+bool DiskTier::full() const { return impl_->writes_queued >= impl_->options.queue_max; }
+
 bool DiskTier::idle() const { return impl_->unfinished == 0; }
 
 void DiskTier::wait() const {
@@ -589,7 +600,7 @@ uint64_t DiskTier::forget(uint64_t tenant, std::span<const int32_t> tokens) {
 }
 
 bool DiskTier::forget_one(uint64_t tenant, std::span<const int32_t> tokens) {
-  const std::optional<DiskHit> hit = find(tenant, tokens, tokens.size());
+  const std::optional<DiskHit> hit = find(tenant, tokens, tokens.size()).hit;
   if (!hit || hit->position != tokens.size()) return false;
   const Impl::Snapshot& found = impl_->snapshots[hit->snapshot];
   if (found.first_child != kNone || found.reading > 0) return false;

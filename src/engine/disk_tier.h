@@ -33,6 +33,12 @@ struct DiskHit {
   uint32_t snapshot = 0;          // of this tier, valid until the next call that deletes
 };
 
+// What is on disk for a prompt.
+struct DiskFound {
+  std::optional<DiskHit> hit;     // the deepest durable snapshot that is a prefix of it
+  uint64_t shared = 0;            // tokens that agree with what any durable one has read
+};
+
 struct DiskStats {
   uint64_t snapshots = 0, bytes = 0, cap_bytes = 0;
   uint64_t written = 0, write_failures = 0, refused = 0, loaded = 0, load_failures = 0, deleted = 0;
@@ -48,8 +54,8 @@ class DiskTier {
   // Queues the store's checkpoint, which stays leased until it is written. `tokens`: all up to its position. False: it is there already, or cannot be queued.
   bool persist(StateStore& store, uint32_t checkpoint, uint64_t tenant, std::span<const int32_t> tokens);
 
-  // The deepest durable snapshot that is a prefix of `tokens`, at most `limit` of them.
-  std::optional<DiskHit> find(uint64_t tenant, std::span<const int32_t> tokens, uint64_t limit) const;
+  // Snapshots of more than `limit` tokens are no hit.
+  DiskFound find(uint64_t tenant, std::span<const int32_t> tokens, uint64_t limit) const;
 
   // Starts reading a hit into pages taken from the store; poll() tells when it is in the store. The error says that there is no memory for it.
   Result<uint64_t> start_load(StateStore& store, const DiskHit& hit, uint32_t store_tenant, uint64_t now_ms);
@@ -68,6 +74,8 @@ class DiskTier {
 
   // Of the store, held by what is not written yet.
   uint64_t leased_blocks() const;
+  // As many writes wait as may: persist() would refuse one more.
+  bool full() const;
 
   // Nothing queued and nothing unfinished.
   bool idle() const;

@@ -1,6 +1,4 @@
 // The disk tier: what comes back is what was written, whole or not at all; damage, full disks and kill -9 cost what they hit and nothing else.
-#include "engine/disk_tier.h"
-
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -8,136 +6,13 @@
 #include <unistd.h>
 
 #include <chrono>
-#include <cstdlib>
-#include <cstring>
 #include <fstream>
 #include <thread>
 
-#include "engine/eviction.h"
-#include "engine/sampler.h"
+#include "engine/disk_tier_testing.h"
 
 namespace sluice::engine {
 namespace {
-
-namespace fs = std::filesystem;
-using Tokens = std::vector<int32_t>;
-
-constexpr uint64_t kPageBytes = 1024, kStateBytes = 3000;
-
-bool slow_tests() { return std::getenv("SLUICE_SLOW_TESTS") != nullptr; }
-
-Tokens text(uint64_t seed, size_t size) {
-  Tokens out(size);
-  for (size_t i = 0; i < size; ++i) out[i] = static_cast<int32_t>(uniform(seed, 7, i) * 1000);
-  return out;
-}
-
-// Bytes that a token prefix stands for: a state, and a page's lines of which only the used ones are set (16 bytes a token).
-std::vector<std::byte> state_of(std::span<const int32_t> tokens) {
-  uint64_t hash = 1;
-  for (const int32_t token : tokens) hash = (hash ^ static_cast<uint32_t>(token)) * 0x9e3779b97f4a7c15ull + (hash >> 47);
-  std::vector<std::byte> out(kStateBytes);
-  for (size_t i = 0; i < out.size(); ++i) out[i] = static_cast<std::byte>(uniform(hash, 1, i) * 256);
-  return out;
-}
-void fill_page(std::byte* page, std::span<const int32_t> tokens, uint64_t index) {
-  for (uint64_t i = 0; i < 64 && index * 64 + i < tokens.size(); ++i) {
-    const uint64_t word = static_cast<uint64_t>(tokens[index * 64 + i]) * 0x9e3779b97f4a7c15ull | 1;
-    std::memcpy(page + i * 16, &word, sizeof word);
-    std::memcpy(page + i * 16 + 8, &word, sizeof word);
-  }
-}
-
-struct Folder {
-  Folder() {
-    char name[] = "/tmp/sluice-disk-XXXXXX";
-    path = ::mkdtemp(name);
-  }
-  ~Folder() { fs::remove_all(path); }
-  std::vector<fs::path> files() const {
-    std::vector<fs::path> out;
-    for (const auto& entry : fs::recursive_directory_iterator(path)) {
-      if (entry.is_regular_file()) out.push_back(entry.path());
-    }
-    std::sort(out.begin(), out.end());
-    return out;
-  }
-  fs::path path;
-};
-
-std::unique_ptr<StateStore> make_store(uint64_t budget = 4 << 20) {
-  StoreOptions options;
-  options.budget_bytes = budget;
-  options.page_bytes = kPageBytes;
-  options.state_bytes = kStateBytes;
-  options.bytes_backed = true;
-  auto store = StateStore::create(options, learned_evictor());
-  EXPECT_TRUE(store.ok());
-  return std::move(store).value();
-}
-
-std::unique_ptr<DiskTier> open_tier(const fs::path& folder, uint64_t cap = 1 << 30, uint64_t program = 2) {
-  auto tier = DiskTier::open({.folder = folder, .cap_bytes = cap, .binding = {1, program, kPageBytes, kStateBytes, 1}});
-  EXPECT_TRUE(tier.ok()) << (tier.ok() ? "" : tier.error().message);
-  return std::move(tier).value();
-}
-
-uint32_t keep(StateStore& store, std::span<const int32_t> tokens, Kind kind = Kind::kPromptEnd) {
-  std::vector<BlockId> pages;
-  for (uint64_t p = 0; p * 64 < tokens.size(); ++p) {
-    pages.push_back(store.take_page().value());
-    fill_page(store.page_data(pages.back()), tokens, p);
-  }
-  const uint32_t id = store.insert({.tokens = tokens, .kind = kind, .state = state_of(tokens), .pages = pages, .always = true});
-  for (const BlockId page : pages) store.release_page(page);
-  EXPECT_NE(id, kNoCheckpoint);
-  return id;
-}
-
-void persist(DiskTier& tier, StateStore& store, const Tokens& tokens, std::initializer_list<uint64_t> positions) {
-  for (const uint64_t position : positions) {
-    const auto prefix = std::span(tokens).first(position);
-    (void)tier.persist(store, keep(store, prefix), 9, prefix);
-  }
-}
-
-void finish(DiskTier& tier, StateStore& store, std::vector<DiskTier::Loaded>* loads = nullptr) {
-  std::vector<DiskTier::Loaded> ignored;
-  while (!tier.idle()) {
-    tier.wait();
-    tier.poll(store, loads == nullptr ? ignored : *loads);
-  }
-}
-
-// Loads the deepest snapshot of `tokens` into a fresh store and compares every byte. The position, or the error.
-std::string restore(DiskTier& tier, const Tokens& tokens, uint64_t& position) {
-  const auto store = make_store();
-  const std::optional<DiskHit> hit = tier.find(9, tokens, tokens.size());
-  position = hit ? hit->position : 0;
-  if (!hit) return "";
-  const Result<uint64_t> ticket = tier.start_load(*store, *hit, 0, 0);
-  if (!ticket.ok()) return ticket.error().message;
-  std::vector<DiskTier::Loaded> loads;
-  finish(tier, *store, &loads);
-  if (loads.size() != 1 || loads[0].ticket != *ticket) return "no answer";
-  if (!loads[0].error.empty()) return loads[0].error;
-  Lookup found;
-  store->hold(loads[0].checkpoint, found);
-  std::vector<std::byte> state(kStateBytes);
-  store->copy_state(loads[0].checkpoint, state);
-  const auto prefix = std::span(tokens).first(position);
-  if (found.resume != position || state != state_of(prefix)) return "another state came back";
-  for (size_t p = 0; p < found.pages.size(); ++p) {
-    std::vector<std::byte> page(kPageBytes);
-    fill_page(page.data(), prefix, p);
-    // Behind the position a page may hold what its conversation wrote later; nobody reads it.
-    const size_t used = std::min<size_t>(64, position - p * 64) * 16;
-    if (std::memcmp(page.data(), store->page_data(found.pages[p]), used) != 0) return "another page came back";
-  }
-  store->release(found);
-  store->check();
-  return "";
-}
 
 TEST(DiskTier, AConversationComesBackAfterARestartBitForBit) {
   const Folder folder;
@@ -159,7 +34,7 @@ TEST(DiskTier, AConversationComesBackAfterARestartBitForBit) {
     EXPECT_EQ(restore(*tier, Tokens(tokens.begin(), tokens.begin() + static_cast<ptrdiff_t>(asked)), position), "");
     EXPECT_EQ(position, expected);
   }
-  EXPECT_FALSE(tier->find(8, tokens, tokens.size())) << "another tenant sees nothing";
+  EXPECT_FALSE(tier->find(8, tokens, tokens.size()).hit) << "another tenant sees nothing";
   Tokens edited = tokens;
   edited[200] ^= 1;
   uint64_t position = 0;
@@ -280,8 +155,8 @@ TEST(DiskTier, TheCapHoldsAndTheLeastRecentlyUsedLeavesGo) {
   uint64_t bytes = 0;
   for (const fs::path& file : folder.files()) bytes += fs::file_size(file);
   EXPECT_LE(bytes, cap);
-  EXPECT_FALSE(tier->find(9, all[1], 80));
-  EXPECT_TRUE(tier->find(9, all[19], 80));
+  EXPECT_FALSE(tier->find(9, all[1], 80).hit);
+  EXPECT_TRUE(tier->find(9, all[19], 80).hit);
   EXPECT_GT(tier->stats().deleted, 10u);
 }
 
@@ -294,8 +169,8 @@ TEST(DiskTier, AnotherModelOrProgramSeesNothing) {
     (void)tier->persist(*store, keep(*store, tokens), 9, tokens);
     finish(*tier, *store);
   }
-  EXPECT_FALSE(open_tier(folder.path, 1 << 30, 3)->find(9, tokens, 80));
-  EXPECT_TRUE(open_tier(folder.path)->find(9, tokens, 80));
+  EXPECT_FALSE(open_tier(folder.path, 1 << 30, 3)->find(9, tokens, 80).hit);
+  EXPECT_TRUE(open_tier(folder.path)->find(9, tokens, 80).hit);
 }
 
 TEST(DiskTier, TwoProcessesMayShareAFolder) {
@@ -305,7 +180,7 @@ TEST(DiskTier, TwoProcessesMayShareAFolder) {
   const auto a = open_tier(folder.path), b = open_tier(folder.path);
   persist(*a, *store, tokens, {100, 200});
   finish(*a, *store);
-  EXPECT_FALSE(b->find(9, tokens, 200));
+  EXPECT_FALSE(b->find(9, tokens, 200).hit);
   b->refresh();
   finish(*b, *store);
   uint64_t position = 0;
@@ -342,8 +217,8 @@ TEST(DiskTier, ForgettingATextTakesWhatGoesOnFromIt) {
   (void)tier->persist(*store, keep(*store, other), 9, other);
   finish(*tier, *store);
   EXPECT_EQ(tier->forget(9, std::span(tokens).first(150)), 2u);
-  EXPECT_EQ(tier->find(9, tokens, 300)->position, 100u);
-  EXPECT_TRUE(tier->find(9, other, 120));
+  EXPECT_EQ(tier->find(9, tokens, 300).hit->position, 100u);
+  EXPECT_TRUE(tier->find(9, other, 120).hit);
   EXPECT_EQ(tier->forget(9, {}), 2u);
   finish(*tier, *store);
   EXPECT_TRUE(folder.files().empty());

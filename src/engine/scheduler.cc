@@ -88,7 +88,7 @@ Scheduler::Scheduler(StepRunner& runner, const text::Tokenizer& tokenizer, uint6
   prefilling_.reserve(options.sequences_max);
 }
 
-Scheduler::~Scheduler() = default;
+Scheduler::~Scheduler() { finish_writing(); }
 
 Submitted Scheduler::check(const Request& request) const {
   const StepSizes& sizes = runner_.sizes();
@@ -288,7 +288,8 @@ void Scheduler::place_checkpoints(Job& job, const Lookup& lookup) {
   const Request& r = job.request;
   std::vector<Mark>& marks = marks_;
   const uint64_t last_message = r.message_starts.empty() ? 0 : r.message_starts.back();
-  place_prompt({lookup.resume, lookup.shared, r.prompt.size(), r.system_end, last_message}, marks);
+  const uint64_t shared = std::max(lookup.shared, std::min(job.disk_shared, r.prompt.size() - 1));
+  place_prompt({lookup.resume, shared, r.prompt.size(), r.system_end, last_message}, marks);
   for (const Mark& mark : marks) {
     if (mark.position >= job.resumed + kNearTokens) job.places.push_back({mark.position, mark.kind});
   }

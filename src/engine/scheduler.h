@@ -4,6 +4,7 @@
 // Next: step_runner.h (what steps), sequence_slots.h (where sequences live), engine.cc (the thread around this).
 #pragma once
 
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -97,7 +98,9 @@ class Scheduler {
   Status open_disk();
   void poll_disk();
   bool waits_for_the_disk(Job& job);
-  void persist(uint32_t checkpoint, uint32_t tenant, std::span<const int32_t> tokens);
+  void persist(uint32_t checkpoint, uint32_t tenant);
+  void write_what_fits();
+  void finish_writing();
 
   uint64_t now_us() const { return options_.now_us(); }
 
@@ -108,6 +111,13 @@ class Scheduler {
   std::unique_ptr<StateStore> store_;
   std::unique_ptr<DiskTier> disk_;  // may be null; behind store_, whose pages it writes until it is gone
   std::vector<DiskTier::Loaded> loaded_;
+  struct Unwritten {
+    uint32_t checkpoint, tenant;
+    uint64_t payload;  // a checkpoint with another one has taken its number
+  };
+  std::deque<Unwritten> unwritten_;
+  std::vector<int32_t> unwritten_tokens_;
+  uint64_t kept_ = 0;  // the payload of the last checkpoint
   uint64_t disk_refreshed_us_ = 0;
   uint32_t disk_reading_ = 0;
   std::optional<SequenceSlots> slots_;

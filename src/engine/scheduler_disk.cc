@@ -6,6 +6,7 @@ namespace {
 
 constexpr uint64_t kRefreshUs = 2'000'000;  // another process's snapshots are seen at most this much later
 constexpr uint64_t kWorthReading = kNearTokens;
+constexpr size_t kUnwrittenMax = 4096;
 
 }  // namespace
 
@@ -22,6 +23,7 @@ void Scheduler::poll_disk() {
   if (disk_ == nullptr) return;
   loaded_.clear();
   disk_->poll(*store_, loaded_);
+  write_what_fits();
   for (const DiskTier::Loaded& load : loaded_) {
     --disk_reading_;
     for (const auto& job : jobs_) {
@@ -46,7 +48,9 @@ bool Scheduler::waits_for_the_disk(Job& job) {
   }
   if (job.disk == Job::Disk::kRefreshing && disk_->refreshing()) return true;
   const Request& r = job.request;
-  const std::optional<DiskHit> hit = disk_->find(r.tenant, r.prompt, r.prompt.size() - 1);
+  const DiskFound found = disk_->find(r.tenant, r.prompt, r.prompt.size() - 1);
+  const std::optional<DiskHit>& hit = found.hit;
+  job.disk_shared = found.shared;
   if (!hit || hit->position < store_->resumable(r.tenant, r.prompt) + kWorthReading) {
     job.disk = Job::Disk::kDone;
     return false;
@@ -64,11 +68,37 @@ bool Scheduler::waits_for_the_disk(Job& job) {
   return true;
 }
 
-void Scheduler::persist(uint32_t checkpoint, uint32_t tenant, std::span<const int32_t> tokens) {
+// On its way to the disk, if it is still there when its turn comes.
+void Scheduler::persist(uint32_t checkpoint, uint32_t tenant) {
   if (disk_ == nullptr) return;
-  // A write holds its blocks until it is done: never those that running sequences may ask for.
-  const uint64_t blocks = (tokens.size() + kPageTokens - 1) / kPageTokens + store_->state_blocks();
-  if (disk_->leased_blocks() + blocks <= store_->spare_blocks()) (void)disk_->persist(*store_, checkpoint, tenant, tokens);
+  if (unwritten_.size() == kUnwrittenMax) unwritten_.pop_front();
+  unwritten_.push_back({checkpoint, tenant, store_->checkpoint(checkpoint).payload});
+  write_what_fits();
+}
+
+// A write holds its blocks until it is done: never those that running sequences may ask for. What finds no room waits until a write is done.
+void Scheduler::write_what_fits() {
+  while (!unwritten_.empty() && !disk_->full()) {
+    const Unwritten next = unwritten_.front();
+    const Checkpoint& c = store_->checkpoint(next.checkpoint);
+    const bool is_there = c.node != kNoNode && c.payload == next.payload;
+    const uint64_t blocks = is_there ? (c.position + kPageTokens - 1) / kPageTokens + store_->state_blocks() : 0;
+    if (is_there && blocks <= store_->spare_blocks()) {
+      if (disk_->leased_blocks() + blocks > store_->spare_blocks()) return;
+      store_->tokens_of(next.checkpoint, unwritten_tokens_);
+      (void)disk_->persist(*store_, next.checkpoint, next.tenant, unwritten_tokens_);
+    }
+    unwritten_.pop_front();
+  }
+}
+
+// What is kept comes back after a restart: nothing that is still in memory stays unwritten.
+void Scheduler::finish_writing() {
+  while (disk_ != nullptr && !unwritten_.empty()) {
+    disk_->wait();
+    poll_disk();
+    if (disk_->idle() && !unwritten_.empty()) return;  // not for want of a lease
+  }
 }
 
 void Scheduler::forget(uint32_t tenant, std::span<const int32_t> tokens) {

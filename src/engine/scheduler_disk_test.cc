@@ -95,53 +95,108 @@ TEST_F(SchedulerDisk, DamageCostsComputationAndNothingElse) {
   EXPECT_GT(bench->scheduler().statistics().disk_failures, 0u);
 }
 
-// What engine/recompute_test.cc holds in memory holds after a restart too: a history of 4,096 tokens with room for its grid, states as large against pages as
-// the embedded model's and as Jamba Reasoning 3B's.
-TEST_F(SchedulerDisk, AfterARestartTheNextTurnComputesWhatItWouldHave) {
-  constexpr uint64_t kHistory = 4096;
-  const std::vector<int32_t> history = fake_prompt(1, kHistory);
-  for (const uint64_t state_bytes : {16'000u, 79'040u}) {
-    SCOPED_TRACE(state_bytes);
-    fs::remove_all(folder_);
-    const StepSizes sizes{.rows_max = 512, .logit_rows_max = 16, .vocabulary = kFakeVocabulary, .page_bytes = 512, .state_bytes = state_bytes,
+// What engine/recompute_test.cc holds in memory holds after a restart too: a history of 4,096 tokens, states as large against pages as the embedded model's
+// and as Jamba Reasoning 3B's.
+class AfterARestart : public SchedulerDisk, public testing::WithParamInterface<uint64_t> {
+ protected:
+  static constexpr uint64_t kHistory = 4096;
+
+  // A process over the folder, with room for so many states.
+  std::unique_ptr<Bench> process(uint64_t states) const {
+    const StepSizes sizes{.rows_max = 512, .logit_rows_max = 16, .vocabulary = kFakeVocabulary, .page_bytes = 512, .state_bytes = GetParam(),
                           .flops_per_token = 1000};
-    const auto process = [&] {
-      EngineOptions options{.context = 2 * kHistory, .sequences_max = 2, .store_bytes = 120 * state_bytes};
-      options.disk_folder = folder_;
-      options.disk_bytes = 1 << 26;
-      return std::make_unique<Bench>(sizes, options);
-    };
-    std::vector<int32_t> told = history;
-    {
-      const auto bench = process();
-      const RequestId id = bench->ask(history, {.max_tokens = 20});
-      run(*bench);
-      told.insert(told.end(), bench->answer(id).tokens.begin(), bench->answer(id).tokens.end());
-    }
-    const auto computed = [&](const std::vector<int32_t>& prompt) {
-      const auto bench = process();  // each in a process of its own
-      const RequestId id = bench->ask(prompt, {.max_tokens = 3});
-      run(*bench);
-      EXPECT_EQ(bench->answer(id).tokens, bench->expect(prompt, 3));
-      return prompt.size() - bench->answer(id).done.cached_tokens;
-    };
-    const auto plus = [](std::vector<int32_t> text, uint64_t seed, size_t size) {
-      const auto more = fake_prompt(seed, size);
-      text.insert(text.end(), more.begin(), more.end());
-      return text;
-    };
-    EXPECT_LE(computed(plus(told, 2, 30)), 30 + 16u) << "extend";
-    EXPECT_LE(computed(history), 16u) << "regenerate";
-    for (const size_t at : {300u, 1000u, 2047u, 3000u, 4000u}) {
-      std::vector<int32_t> edited = history;
-      edited[at] ^= 1;
-      EXPECT_LE(computed(edited), kHistory - at + 256) << "edit at " << at;
-    }
-    std::vector<int32_t> document(history.begin(), history.begin() + kHistory * 3 / 4);
-    EXPECT_LE(computed(plus(document, 3, kHistory / 4)), kHistory / 4 + 256) << "the last quarter replaced";
-    EXPECT_LE(computed(plus(told, 4, 30)), 30 + 16u) << "back to the old branch";
+    const uint64_t state_blocks = (sizes.state_bytes + sizes.page_bytes - 1) / sizes.page_bytes;
+    EngineOptions options{.context = 2 * kHistory, .sequences_max = 9,
+                          .store_bytes = states * state_blocks * (sizes.page_bytes + 450) + 4 * kHistory / kPageTokens * (sizes.page_bytes + 450)};
+    options.disk_folder = folder_;
+    options.disk_bytes = 1 << 26;
+    return std::make_unique<Bench>(sizes, options);
+  }
+  // Tokens of the prompt that a process of its own computes; `told` becomes prompt and answer.
+  uint64_t computed(const std::vector<int32_t>& prompt, uint64_t states = 120, std::vector<int32_t>* told = nullptr) const {
+    const auto bench = process(states);
+    const RequestId id = bench->ask(prompt, {.max_tokens = 20});
+    run(*bench);
+    EXPECT_EQ(bench->answer(id).tokens, bench->expect(prompt, 20));
+    if (told != nullptr) *told = followed_by(prompt, bench->answer(id).tokens);
+    return prompt.size() - bench->answer(id).done.cached_tokens;
+  }
+  static std::vector<int32_t> followed_by(std::vector<int32_t> text, const std::vector<int32_t>& more) {
+    text.insert(text.end(), more.begin(), more.end());
+    return text;
+  }
+  static std::vector<int32_t> plus(std::vector<int32_t> text, uint64_t seed, size_t size) { return followed_by(std::move(text), fake_prompt(seed, size)); }
+  // Of the history, its first part.
+  static std::vector<int32_t> first(const std::vector<int32_t>& text, uint64_t size) { return {text.begin(), text.begin() + static_cast<ptrdiff_t>(size)}; }
+};
+
+TEST_P(AfterARestart, TheNextTurnComputesWhatItWouldHave) {
+  const std::vector<int32_t> history = fake_prompt(1, kHistory);
+  std::vector<int32_t> told;
+  EXPECT_EQ(computed(history, 120, &told), kHistory);
+  const std::vector<int32_t> next = plus(told, 2, 30);
+  EXPECT_LE(computed(next), 30 + 16u) << "extend";
+  EXPECT_LE(computed(next), 16u) << "identical";
+  EXPECT_LE(computed(history), 16u) << "regenerate";
+  for (const size_t at : {300u, 1000u, 2047u, 3000u, 4000u}) {
+    std::vector<int32_t> edited = history;
+    edited[at] ^= 1;
+    EXPECT_LE(computed(edited), kHistory - at + 256) << "edit at " << at;
+  }
+  EXPECT_LE(computed(plus(first(history, 2500), 5, 40)), 40 + 256u) << "branch";
+  EXPECT_LE(computed(plus(first(history, kHistory * 3 / 4), 3, kHistory / 4)), kHistory / 4 + 256) << "the last quarter replaced";
+  EXPECT_LE(computed(plus(told, 4, 30)), 30 + 16u) << "back to the old branch";
+}
+
+TEST_P(AfterARestart, WithFewStatesAnEditCostsAtMostHalfTheDistanceToTheEnd) {
+  for (const size_t at : {300u, 1500u, 2500u, 3300u, 3900u}) {
+    std::filesystem::remove_all(folder_);
+    std::vector<int32_t> prompt = fake_prompt(1, kHistory);
+    (void)computed(prompt, 13);
+    prompt[at] ^= 1;
+    const uint64_t beyond = std::max<uint64_t>(256, (kHistory - at) / 2);
+    EXPECT_LE(computed(prompt, 13), kHistory - at + beyond) << "at " << at;
   }
 }
+
+TEST_P(AfterARestart, ASharedSystemPromptIsRestoredAndNotComputedAgain) {
+  const std::vector<int32_t> system = fake_prompt(1, kHistory);
+  for (const bool end_is_known : {true, false}) {
+    for (const uint64_t users : {2u, 8u}) {
+      for (const bool together : {true, false}) {
+        SCOPED_TRACE(testing::Message() << users << (together ? " together" : " while the first decodes") << (end_is_known ? "" : ", its end unsaid"));
+        std::filesystem::remove_all(folder_);
+        const Ask ask{.max_tokens = 60, .system_end = end_is_known ? static_cast<uint32_t>(kHistory) : 0};
+        {
+          const auto bench = process(60);
+          (void)bench->ask(plus(system, 9, 50), ask);
+          run(*bench);
+        }
+        const auto bench = process(60);
+        std::vector<std::pair<RequestId, std::vector<int32_t>>> asked;
+        for (uint64_t i = 0; i < users; ++i) {
+          const std::vector<int32_t> prompt = plus(system, 10 + i, 50);
+          asked.emplace_back(bench->ask(prompt, ask), prompt);
+          while (!together && i == 0 && bench->answer(asked[0].first).tokens.size() < 5) {
+            if (!bench->scheduler().step()) std::this_thread::sleep_for(std::chrono::microseconds(100));
+          }
+        }
+        run(*bench);
+        uint64_t total = 0;
+        for (const auto& [id, prompt] : asked) {
+          EXPECT_EQ(bench->answer(id).tokens, bench->expect(prompt, 60));
+          total += prompt.size() - bench->answer(id).done.cached_tokens;
+        }
+        // Unsaid, the first one goes on from a point before it and keeps the junction that what is on disk shows.
+        EXPECT_LE(total, users * (50 + 16) + (end_is_known ? 0 : 256));
+        EXPECT_GE(bench->scheduler().statistics().disk_loaded, 1u);
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, AfterARestart, testing::Values(16'000, 79'040),
+                         [](const auto& shape) { return std::string(shape.param == 16'000 ? "Embedded" : "Jamba3b"); });
 
 // S2 (llama.cpp 27068, 26676): a bad snapshot is rejected but leaves the cache poisoned; a restore has no effect. A flipped bit anywhere in any file, then the
 // same prompt and one that shares its beginning: every answer is right, also from what the damaged process keeps in memory; the good files are really used.

@@ -33,6 +33,7 @@ struct Scheduler::Job {
   uint64_t waits_until = 0;
   enum class Disk : uint8_t { kNew, kRefreshing, kAsk, kReading, kDone } disk = Disk::kNew;
   uint64_t disk_ticket = 0;
+  uint64_t disk_shared = 0;          // tokens that agree with something there: a junction, as in memory
   bool disk_failed = false;          // something was there and could not be read
   uint32_t started = 0;              // choices that have a slot, or had one
   uint32_t running = 0;

@@ -176,7 +176,7 @@ void forget_cache(const fs::path& file) {
 double restore(Process& process, uint64_t seed, uint64_t& cpu) {
   const std::vector<int32_t> tokens = conversation(seed, kTokens);
   const uint64_t begin = platform::now_ns(), begin_cpu = platform::process_cpu_ns();
-  const std::optional<DiskHit> hit = process.tier->find(0, tokens, kTokens - 1);
+  const std::optional<DiskHit> hit = process.tier->find(0, tokens, kTokens - 1).hit;
   SLUICE_CHECK(hit && hit->position == kTokens - 1);
   (void)process.tier->start_load(*process.store, *hit, 0, 0).value();
   process.tier->wait();

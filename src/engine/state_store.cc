@@ -341,6 +341,15 @@ void StateStore::copy_state(uint32_t checkpoint, std::span<std::byte> out) {
   }
 }
 
+void StateStore::tokens_of(uint32_t checkpoint, std::vector<int32_t>& out) const {
+  out.resize(records_[checkpoint].position);
+  for (NodeId node = records_[checkpoint].node; node < 0x80000000u; node = tree_[node].parent) {
+    const uint64_t begin = uint64_t{tree_[node].depth} * kPageTokens;
+    const auto tokens = tree_.tokens(node).first(std::min(kPageTokens, out.size() - begin));
+    std::copy(tokens.begin(), tokens.end(), out.begin() + static_cast<ptrdiff_t>(begin));
+  }
+}
+
 bool StateStore::is_prefix_of(const Checkpoint& shorter, const Checkpoint& longer) const {
   NodeId node = longer.node;
   const uint32_t depth = tree_[shorter.node].depth;

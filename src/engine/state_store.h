@@ -119,6 +119,8 @@ class StateStore final : private StoreView {
   void release_page(BlockId page) { pool_.release(page); }
   std::byte* page_data(BlockId page) { return pool_.data(page); }
   void copy_state(uint32_t checkpoint, std::span<std::byte> out);
+  // All that it has read.
+  void tokens_of(uint32_t checkpoint, std::vector<int32_t>& out) const;
   // A lease on a checkpoint and its pages, as a hit would hold them, without counting as one; until release().
   void hold(uint32_t checkpoint, Lookup& out);
   // Where its state lies, `bytes` of it in order; good while it is leased.
