@@ -1,18 +1,16 @@
 #include "cli/replay_traces.h"
 
 #include <fmt/format.h>
-#include <zstd.h>
 
 #include <algorithm>
 #include <charconv>
-#include <functional>
-#include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <unordered_map>
 
 #include "base/limits.h"
+#include "cli/zstd_lines.h"
 #include "engine/sampler.h"
-#include "platform/file.h"
 
 namespace sluice::cli {
 namespace {
@@ -22,46 +20,10 @@ using engine::Trace;
 using engine::TraceRequest;
 using nlohmann::json;
 
-// The largest published trace has lines of 150 KB and 16 MB in all.
-constexpr uint64_t kTraceBytesMax = 4ull << 30;
-constexpr uint64_t kTraceLineBytesMax = 64ull << 20;
 constexpr uint64_t kTraceBlocksMax = 1ull << 20;
-constexpr int kTraceWindowLogMax = 27;  // 128 MiB
 
 constexpr uint64_t kGapMaxMs = 30 * 60 * 1000;
 constexpr uint64_t kTailBlock = 1ull << 40, kAnswerBlock = 1ull << 41;  // blocks that no one else has (data/traces/README.md, rules 2 and 3)
-
-// Calls `see` for each line of a zstd file.
-Status for_lines(const std::filesystem::path& path, const std::function<Status(uint64_t, std::string_view)>& see) {
-  SLUICE_TRY(const platform::MappedFile file, platform::MappedFile::open(path));
-  const std::unique_ptr<ZSTD_DStream, size_t (*)(ZSTD_DStream*)> stream(ZSTD_createDStream(), ZSTD_freeDStream);
-  if (!stream) return Error{"no memory to decompress"};
-  ZSTD_DCtx_setParameter(stream.get(), ZSTD_d_windowLogMax, kTraceWindowLogMax);
-  ZSTD_inBuffer in{file.bytes().data(), file.bytes().size(), 0};
-  std::vector<char> chunk(ZSTD_DStreamOutSize());
-  std::string line;
-  uint64_t number = 0, total = 0;
-  size_t left = 1;
-  while (in.pos < in.size) {
-    ZSTD_outBuffer out{chunk.data(), chunk.size(), 0};
-    left = ZSTD_decompressStream(stream.get(), &out, &in);
-    if (ZSTD_isError(left)) return Error{fmt::format("{}: {}", path.string(), ZSTD_getErrorName(left))};
-    total += out.pos;
-    if (total > kTraceBytesMax) return Error{fmt::format("{}: more than {} bytes when decompressed", path.string(), kTraceBytesMax)};
-    for (size_t i = 0; i < out.pos; ++i) {
-      if (chunk[i] != '\n') {
-        line.push_back(chunk[i]);
-        continue;
-      }
-      SLUICE_TRY_VOID(see(number++, line));
-      line.clear();
-    }
-    if (line.size() > kTraceLineBytesMax) return Error{fmt::format("{}:{}: a line of more than {} bytes", path.string(), number + 1, kTraceLineBytesMax)};
-  }
-  if (left != 0) return Error{fmt::format("{}: cut off", path.string())};
-  if (!line.empty()) SLUICE_TRY_VOID(see(number, line));
-  return {};
-}
 
 // One request as published: the ids of its whole blocks.
 struct Row {
@@ -158,7 +120,7 @@ void spell(Row& row, const Row* later, uint64_t block_tokens, uint64_t index, bo
 Trace finish(std::string name, std::vector<Row>& rows) {
   Trace trace;
   trace.name = std::move(name);
-  for (Row& row : rows) trace.requests.push_back({std::move(row.pieces), row.prompt, row.system_end, 0, row.time_ms});
+  for (Row& row : rows) trace.requests.push_back({std::move(row.pieces), {}, row.prompt, row.system_end, 0, row.time_ms});
   return trace;
 }
 
@@ -292,16 +254,26 @@ Result<Trace> read_global(const std::filesystem::path& path, const TraceOptions&
 
 }  // namespace
 
-Result<Trace> read_trace(const std::filesystem::path& path, const TraceOptions& options) {
-  bool conversations = false, known = false;
-  const Status first = for_lines(path, [&](uint64_t, std::string_view line) -> Status {
-    conversations = line.find("\"hash_id_scope\"") != std::string_view::npos;
-    known = conversations || line.find("\"hash_ids\"") != std::string_view::npos;
-    return Error{"stop"};
+Result<TraceKind> kind_of_trace(const std::filesystem::path& path) {
+  std::optional<std::string> first;
+  const Status read = for_lines(path, [&](uint64_t, std::string_view line) -> Status {
+    first = line;
+    return Error{"one line is enough"};
   });
-  if (!known && first.ok()) return Error{fmt::format("{} is empty", path.string())};
-  if (!known) return Error{first.error().message == "stop" ? fmt::format("{}: its first line has no hash_ids", path.string()) : first.error().message};
-  return conversations ? read_conversations(path, options) : read_global(path, options);
+  if (!first) return read.ok() ? Error{fmt::format("{} is empty", path.string())} : read.error();
+  const auto has = [&](std::string_view key) { return first->find(key) != std::string::npos; };
+  if (has("\"hash_id_scope\"")) return TraceKind::kConversations;
+  if (has("\"hash_ids\"")) return TraceKind::kGlobalBlocks;
+  if (has("\"message_tree_id\"")) return TraceKind::kTrees;
+  if (first->starts_with('[')) return TraceKind::kAgents;
+  return Error{fmt::format("{}: its first line has neither block ids nor messages", path.string())};
+}
+
+Result<Trace> read_trace(const std::filesystem::path& path, const TraceOptions& options) {
+  SLUICE_TRY(const TraceKind kind, kind_of_trace(path));
+  if (kind == TraceKind::kConversations) return read_conversations(path, options);
+  if (kind == TraceKind::kGlobalBlocks) return read_global(path, options);
+  return Error{fmt::format("{}: holds texts, not block ids", path.string())};
 }
 
 }  // namespace sluice::cli

@@ -1,5 +1,5 @@
 // Traffic for `sluice state replay`: published traces as block ids (zstd-compressed JSON lines) turned into requests over deterministic tokens.
-// A file is read as a stream with limits; a wrong line is an error that names it. Next: engine/replay.h.
+// A file is read as a stream with limits; a wrong line is an error that names it. Next: replay_texts.h, engine/replay.h.
 #pragma once
 
 #include <filesystem>
@@ -17,7 +17,11 @@ struct TraceOptions {
   bool outputs_lost = false;       // answers never come back in a later prompt
 };
 
-// Decides by the first line whether it is a trace of conversations ("hash_id_scope") or of global block ids ("timestamp").
+// By the first line: conversations of block ids, block ids of everybody, trees of messages (oasst), agents' conversations (tau-bench).
+enum class TraceKind : uint8_t { kConversations, kGlobalBlocks, kTrees, kAgents };
+Result<TraceKind> kind_of_trace(const std::filesystem::path& path);
+
+// A trace of block ids; those with texts are read by replay_texts.h.
 Result<engine::Trace> read_trace(const std::filesystem::path& path, const TraceOptions& options);
 
 }  // namespace sluice::cli

@@ -3,15 +3,33 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/limits.h"
+#include "cli/model_loading.h"
 #include "cli/output.h"
-#include "cli/replay_traces.h"
+#include "cli/replay_texts.h"
 #include "cli/verbs.h"
 #include "engine/replay_generator.h"
+#include "platform/file.h"
 
 namespace sluice::cli {
 namespace {
 
 using nlohmann::ordered_json;
+
+// Conversations with their text, in the tokens and the template of a model.
+Result<engine::Trace> open_texts(const StateReplayOptions& o, TraceKind kind) {
+  SLUICE_TRY(const text::Tokenizer tokenizer, open_tokenizer(o.tokenizer));
+  std::string source;
+  for (const auto& chat : tokenizer.spec().chat_templates) {
+    if (chat.name == "default") source = chat.text;
+  }
+  if (!o.chat_template.empty()) {
+    SLUICE_TRY(source, platform::read_whole_file(o.chat_template, limits::kTemplateBytesMax));
+  }
+  if (source.empty()) return Error{"this tokenizer comes without a chat template: name one with --template"};
+  SLUICE_TRY(const text::ChatTemplate chat_template, text::ChatTemplate::parse(source));
+  return read_texts(o.trace, kind, tokenizer, chat_template, {.lanes = o.lanes, .seed = o.seed});
+}
 
 Result<engine::Trace> open_trace(const StateReplayOptions& o) {
   constexpr std::string_view kGenerator = "generator";
@@ -22,6 +40,8 @@ Result<engine::Trace> open_trace(const StateReplayOptions& o) {
     }
     return engine::generate_trace(std::stoull(seed), o.requests);
   }
+  SLUICE_TRY(const TraceKind kind, kind_of_trace(o.trace));
+  if (kind == TraceKind::kTrees || kind == TraceKind::kAgents) return open_texts(o, kind);
   TraceOptions options;
   options.conversations = o.conversations;
   options.tokens_min = o.tokens_min;

@@ -127,7 +127,7 @@ void add_lpu(CLI::App& app, LpuOptions& o) {
 }
 
 void add_state_replay(CLI::App& app, StateReplayOptions& o) {
-  app.add_option("trace", o.trace, "A trace (.jsonl.zst of block ids), or generator:SEED")->required();
+  app.add_option("trace", o.trace, "A trace (.jsonl.zst of block ids, oasst trees, tau-bench), or generator:SEED")->required();
   app.add_option("--budget", o.budgets, "Bytes for states, pages and tree, for example 1G; several run side by side")->required();
   app.add_option("--policy", o.policies, "ours, lru-blocks:K, align:K, leaf-lru, marconi:A, llama, clairvoyant; several run side by side")
       ->capture_default_str();
@@ -135,8 +135,10 @@ void add_state_replay(CLI::App& app, StateReplayOptions& o) {
   app.add_option("--conversations", o.conversations, "Conversations of an agent trace at most")->capture_default_str()->check(CLI::PositiveNumber);
   app.add_option("--tokens-min", o.tokens_min, "Only conversations whose longest prompt has at least this many tokens")->capture_default_str();
   app.add_option("--tokens-below", o.tokens_below, "... and fewer than this many")->capture_default_str();
-  app.add_option("--lanes", o.lanes, "Conversations of an agent trace at one time")->capture_default_str()->check(CLI::Range(1, 4096));
-  app.add_option("--seed", o.seed, "Order of an agent trace's conversations")->capture_default_str();
+  app.add_option("--lanes", o.lanes, "Conversations, or trees, at one time")->capture_default_str()->check(CLI::Range(1, 4096));
+  app.add_option("--seed", o.seed, "Order of a trace's conversations")->capture_default_str();
+  app.add_option("--tokenizer", o.tokenizer, "For texts: model, tokenizer.json or .model whose tokens they are (default: the embedded model)");
+  app.add_option("--template", o.chat_template, "For texts: chat template (.jinja; default: the tokenizer's own)");
   app.add_flag("--outputs-lost", o.outputs_lost, "Answers never come back in a later prompt");
   app.add_flag("--time", o.time, "Also the store's time (differs from run to run)");
 }

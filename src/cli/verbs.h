@@ -134,6 +134,8 @@ struct StateReplayOptions {
   uint64_t lanes = 8;
   uint64_t seed = 7;
   bool outputs_lost = false;
+  std::string tokenizer;      // of a trace of texts; empty: the embedded model's
+  std::string chat_template;  // a file; empty: the tokenizer's own
   bool time = false;
 };
 int state_replay(const StateReplayOptions& options);

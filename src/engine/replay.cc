@@ -217,10 +217,15 @@ void count_turn(Player& player, const ReplayTurn& turn, const CostModel& cost, c
   result.new_tokens += prompt - r.resume - std::max(lost, distance);
 }
 
+uint64_t TraceRequest::size() const {
+  uint64_t sum = text.size();
+  for (const Piece& piece : pieces) sum += piece.tokens;
+  return sum;
+}
+
 void write_tokens(const TraceRequest& request, std::vector<int32_t>& out) {
-  uint64_t size = 0;
-  for (const Piece& piece : request.pieces) size += piece.tokens;
-  out.resize(size);
+  if (!request.text.empty()) return out.assign(request.text.begin(), request.text.end());
+  out.resize(request.size());
   int32_t* at = out.data();
   for (const Piece& piece : request.pieces) {
     uint64_t left = piece.tokens;

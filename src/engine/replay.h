@@ -23,10 +23,13 @@ struct Piece {
 
 struct TraceRequest {
   std::vector<Piece> pieces;  // prompt, then answer
+  std::vector<int32_t> text;  // or their tokens, where the trace has a text
   uint64_t prompt = 0;        // tokens
   uint64_t system_end = 0;    // 0: unknown
   uint64_t last_message = 0;  // where the prompt's last message starts; 0: unknown
   uint64_t time_ms = 0;
+
+  uint64_t size() const;  // tokens of prompt and answer
 };
 
 struct Trace {

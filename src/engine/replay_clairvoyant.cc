@@ -20,9 +20,7 @@ Wants find_wants(const Trace& trace, const History& history) {
   for (uint64_t r = 0; r < count; ++r) {
     if (history.past[r].empty()) continue;
     Past at = history.past[r].back();
-    uint64_t all = 0;
-    for (const Piece& piece : trace.requests[at.request].pieces) all += piece.tokens;
-    const uint64_t position = std::min({at.position, trace.requests[r].prompt - 1, all - 1});
+    const uint64_t position = std::min({at.position, trace.requests[r].prompt - 1, trace.requests[at.request].size() - 1});
     for (bool more = position > 0; more && wants.add(at.request, {position, r});) {
       const std::vector<Past>& before = history.past[at.request];
       const auto passed = std::find_if(before.begin(), before.end(), [&](const Past& p) { return p.position >= position; });

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The state store's comparison: 18 cells, every policy, as a table and a chart.
+"""The state store's comparison: 18 cells, every policy, as a table and a chart; beside them, traces with text.
 
 usage: table.py --sluice build/check/sluice --traces ../shared/data/traces [--lines replay.jsonl] [--only claude-code,generator:1 ...] [--policies ours,...]
                 [--table docs/state.md] [--chart docs/replay.svg]
@@ -25,10 +25,18 @@ TRACES = [
     ("generator:3", "generator:3", [], [0.5, 1]),
     ("mooncake synthetic", "mooncake-synthetic.jsonl.zst", [], [4, 16]),
 ]
+# Conversations with their text, in Jamba's tokens and template: beside the 18 cells, not among them.
+TEXTS = [
+    ("oasst trees", "oasst-en100-trees.jsonl.zst", ["--lanes", "24"], [0.1, 0.25, 0.5, 1]),
+    ("tau-bench", "taubench-gpt4o-airline.json.zst", [], [0.1, 0.25, 0.5, 1]),
+]
 
 
 def run(args, name, trace, options, budgets, policies):
     path = trace if trace.startswith("generator") else str(args.traces / trace)
+    if name in [text[0] for text in TEXTS]:
+        data = args.traces.parent
+        options = [*options, "--tokenizer", str(data / "tokenizers/jamba.model"), "--template", str(data / "templates/jamba_mini_1_7_chat_template.jinja")]
     command = [args.sluice, "state", "replay", path, *options, "--time"]
     for gb in budgets:
         command += ["--budget", str(int(gb * 1e9))]
@@ -45,8 +53,8 @@ def best_alpha(rows, cell, budget):
     return max(tried, key=lambda r: r["saved_percent"]) if tried else None
 
 
-def cells(rows):
-    for name, _, _, budgets in TRACES:
+def cells(rows, traces=TRACES):
+    for name, _, _, budgets in traces:
         for gb in budgets:
             ours = rows.get((name, int(gb * 1e9), "ours"))
             marconi = best_alpha(rows, name, int(gb * 1e9))
@@ -58,11 +66,12 @@ def avoidable(row):
     return row["bound_percent"] - row["saved_percent"]
 
 
-def table(rows):
+def lines_of(rows, traces):
+    """The table's lines, and the last column's numbers."""
     head = ["trace", "GB", *OTHERS[:-1], "marconi (best alpha)", "**ours**", "clairvoyant", "bound", "ours, % of bound", "avoidable, ours / marconi"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     ratios = []
-    for name, gb, ours, marconi in cells(rows):
+    for name, gb, ours, marconi in cells(rows, traces):
         budget = int(gb * 1e9)
         ratios.append(avoidable(ours) / avoidable(marconi))
 
@@ -74,9 +83,15 @@ def table(rows):
         lines.append("| " + " | ".join([name, f"{gb:g}", *[saved(p) for p in OTHERS[:-1]], f"{marconi['saved_percent']:.1f} ({alpha})",
                                         f"**{ours['saved_percent']:.1f}**", saved("clairvoyant"), f"{ours['bound_percent']:.1f}",
                                         f"{ours['of_bound_percent']:.1f}", f"{ratios[-1]:.2f}"]) + " |")
+    return lines, ratios
+
+
+def table(rows):
+    lines, ratios = lines_of(rows, TRACES)
     mean = math.exp(sum(map(math.log, ratios)) / len(ratios)) if ratios else 0
     lines += ["", f"Geometric mean of the last column over {len(ratios)} cells: **{mean:.3f}**; highest {max(ratios, default=0):.2f}."]
-    return lines
+    texts, _ = lines_of(rows, TEXTS)
+    return lines + ["", "Conversations with their text, not among the 18:", "", *texts]
 
 
 def chart(rows):
@@ -115,7 +130,7 @@ def main():
         for line in args.lines.read_text().splitlines():
             row = json.loads(line)
             rows[row["cell"], row["budget_bytes"], row["policy"]] = row
-    for name, trace, options, budgets in TRACES:
+    for name, trace, options, budgets in TRACES + TEXTS:
         if args.only and name not in args.only.split(";"):
             continue
         missing = [p for p in args.policies.split(",") if p and any((name, int(gb * 1e9), p) not in rows for gb in budgets)]
