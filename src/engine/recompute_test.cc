@@ -232,6 +232,19 @@ TEST(Failures, S5TheBudgetHoldsInTheStoresSumAndInTheProcess) {
   EXPECT_LE(grown, kResident * (planned + planned / 4)) << "a quarter for the test's own answers and the address sanitizer's shadow";
 }
 
+// A fork into slots that nobody has used waits for no memory: what is planned for them is there from the start, and no more than that.
+TEST(Memory, TheSlotsAreResidentFromTheStartAndWithinThePlan) {
+  StepSizes sizes = kFakeShapes[0];
+  sizes.state_bytes = 1'000'000;
+  sizes.logit_rows_max = 32;
+  const EngineOptions options{.context = 1024, .sequences_max = 32, .store_bytes = 1 << 20};
+  const uint64_t before = platform::process_memory().resident_bytes;
+  Bench bench(sizes, options);
+  const uint64_t grown = platform::process_memory().resident_bytes - before;
+  EXPECT_GE(grown, 32 * sizes.state_bytes);
+  EXPECT_LE(grown, kResident * (Scheduler::bytes(sizes, options) + options.store_bytes));
+}
+
 // vLLM 55601: units mixed up, so that a short hit restores the wrong state and a long one reads out of bounds. Here every length around the edges of pages
 // goes on from every earlier one.
 TEST(Failures, Vllm55601EveryLengthRestoresItsOwnState) {

@@ -176,8 +176,8 @@ void Scheduler::keep(Choice& choice, const Place& place) {
   const std::span<const BlockId> pages =
       slot.pages.empty() ? std::span<const BlockId>() : std::span<const BlockId>(slot.pages).first((place.position + kPageTokens - 1) / kPageTokens);
   const uint32_t id = store_->insert({.tenant = job.request.tenant, .now_ms = now_ms, .tokens = tokens, .kind = place.kind,
-                                      .turn = job.resumed > job.request.system_end ? 1u : 0u, .payload = ++kept_, .state = slots_->state(choice.slot), .pages = pages,
-                                      .spare_only = place.spare_only, .always = place.always});
+                                      .turn = job.resumed > job.request.system_end ? 1u : 0u, .payload = ++kept_,
+                                      .state = slots_->state(choice.slot), .pages = pages, .spare_only = place.spare_only, .always = place.always});
   choice.kept = place.position;
   if (id != kNoCheckpoint) persist(id, job.request.tenant);
   // Refused beyond the pins' share: then it is an ordinary one.

@@ -23,7 +23,10 @@ Result<SequenceSlots> SequenceSlots::create(const StepSizes& sizes, uint32_t cou
   out.page_bytes_ = sizes.page_bytes;
   out.state_bytes_ = sizes.state_bytes;
   out.stride_ = state_stride(sizes);
-  SLUICE_TRY(out.states_, platform::AnonymousMapping::map(count * out.stride_, platform::AnonymousMapping::Pages::kNormal));
+  SLUICE_TRY(out.states_, platform::AnonymousMapping::map(count * out.stride_, platform::AnonymousMapping::Pages::kHuge));
+  // The plan counts these bytes anyway. Taken now, or a fork into slots that nobody has used yet waits for the kernel: 570 ms of CPU time in place of 75 for
+  // 1 GB (with small pages 110).
+  out.states_.touch();
   if (with_backups && sizes.state_bytes > 0) {
     SLUICE_TRY(out.backups_, platform::AnonymousMapping::map(count * out.stride_, platform::AnonymousMapping::Pages::kNormal));
   }

@@ -73,6 +73,9 @@ AnonymousMapping::~AnonymousMapping() {
 }
 
 void AnonymousMapping::touch() const {
+#ifdef MADV_POPULATE_WRITE
+  if (size_ > 0 && ::madvise(data_, size_, MADV_POPULATE_WRITE) == 0) return;  // one call, since Linux 5.14; else a fault a page
+#endif
   const size_t step = page_bytes();
   for (size_t i = 0; i < size_; i += step) {
     volatile std::byte* byte = data_ + i;
