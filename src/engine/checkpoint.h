@@ -17,7 +17,7 @@ inline constexpr uint32_t kKinds = 6;
 
 // Demand that goes on for a state that is not there any more, or was never kept: whoever asks for it resumes at the nearest one before it.
 struct Ghost {
-  uint64_t touched = 0;        // requests: made, asked for or passed
+  uint64_t touched = 0;        // ticks: made, asked for or passed
   uint64_t counted_until = 0;  // waiting was told to the learner up to here
   uint32_t hits = 0, passes = 0, turn = 0;
   bool left = false;
@@ -48,7 +48,7 @@ struct Checkpoint {
   uint32_t turn = 0;                       // 0: its request found nothing to resume
   uint64_t position = 0;                   // tokens read
   uint64_t last_use = 0;                   // requests: made or consumed
-  uint64_t touched = 0;                    // requests: made, consumed or passed
+  uint64_t touched = 0;                    // ticks: made, consumed or passed
   uint64_t counted_until = 0;              // waiting was told to the learner up to here
   uint64_t payload = 0;                    // the caller's word, returned on a hit
   uint64_t touched_ms = 0;
@@ -74,6 +74,8 @@ class StoreView {
   virtual ~StoreView() = default;
   virtual std::span<Checkpoint> records() = 0;  // free ones among them
   virtual uint64_t request() const = 0;
+  // Idle times: one a request, and one a second where requests come more slowly. People and tools pause in seconds, whatever others do meanwhile.
+  virtual uint64_t tick() const = 0;
   virtual bool may_go(const Checkpoint& checkpoint) const = 0;  // in use, not leased, not pinned, complete
   virtual uint64_t bytes_freed(uint32_t checkpoint) = 0;
   virtual uint64_t state_bytes() const = 0;

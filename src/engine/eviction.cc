@@ -85,11 +85,11 @@ class Learned final : public Evictor {
     if (parent.touched > c.touched && parent.hits < kHubHits) c.left = true;
   }
   double own_rate(StoreView& store, const Checkpoint& c) {
-    return rates_.index(row_of(c), store.request() - c.touched) * (1 + c.inherited.inner);
+    return rates_.index(row_of(c), store.tick() - c.touched) * (1 + c.inherited.inner);
   }
   double inherited_rate(StoreView& store, const Checkpoint& c) {
     const Inherited& i = c.inherited;
-    return i.weight > 0 ? i.weight * rates_.index(i.row, store.request() - i.touched) : 0;
+    return i.weight > 0 ? i.weight * rates_.index(i.row, store.tick() - i.touched) : 0;
   }
   // Rates stand still during a request but for what is inherited; one request may look for room a dozen times.
   double value(StoreView& store, uint32_t id) {
@@ -106,7 +106,7 @@ class Learned final : public Evictor {
   void bequeath(StoreView& store, const Checkpoint& from, Checkpoint& to) {
     const double own = own_rate(store, from), inherited = inherited_rate(store, from), already = inherited_rate(store, to);
     if (from.children > 0) {
-      const double base = rates_.index(row_of(to), store.request() - to.touched);
+      const double base = rates_.index(row_of(to), store.tick() - to.touched);
       if (base > 0) to.inherited.inner = std::min(to.inherited.inner + own / base, kInnerMost);
     }
     const double leaf = from.children > 0 ? 0 : own, strongest = std::max({leaf, inherited, already});
@@ -119,18 +119,18 @@ class Learned final : public Evictor {
       to.inherited.row = from.inherited.row;
       to.inherited.touched = from.inherited.touched;
     }
-    to.inherited.weight = all / rates_.index(to.inherited.row, store.request() - to.inherited.touched);
+    to.inherited.weight = all / rates_.index(to.inherited.row, store.tick() - to.inherited.touched);
   }
 
   template <class T>
   void use(StoreView& store, T& c) {
     wait(store, c);
-    rates_.used(row_of(c), store.request() - c.touched);
+    rates_.used(row_of(c), store.tick() - c.touched);
   }
   template <class T>
   void wait(StoreView& store, T& c) {
-    rates_.waited(row_of(c), c.counted_until - c.touched, store.request() - c.touched);
-    c.counted_until = store.request();
+    rates_.waited(row_of(c), c.counted_until - c.touched, store.tick() - c.touched);
+    c.counted_until = store.tick();
   }
 
   struct Known {

@@ -1,5 +1,5 @@
 // Learned value of keeping a checkpoint: how often checkpoints of a class are used again, by how long they have been idle. The value of a class at an
-// idle time is the best ratio, over all horizons, of expected uses to expected requests of waiting (Gittins' index; hit density in Beckmann et al.,
+// idle time is the best ratio, over all horizons, of expected uses to expected ticks of waiting (Gittins' index; hit density in Beckmann et al.,
 // NSDI 2018). Counts are integers, the table comes from additions, multiplications and divisions of doubles in one order: same run, same decisions.
 // Next: eviction.h.
 #pragma once
@@ -15,13 +15,13 @@ class ReuseRates {
   // A class is a kind (its prior stands for classes that were seen little) and a variant of it: row kind * variants + variant.
   ReuseRates(uint32_t kinds, uint32_t variants);
 
-  // A checkpoint of this class was kept, unused, from idle time `from` to `to` (requests).
+  // A checkpoint of this class was kept, unused, from idle time `from` to `to` (ticks, checkpoint.h).
   void waited(uint32_t row, uint64_t from, uint64_t to);
   void used(uint32_t row, uint64_t idle);
   // Call once a request: the table follows the counts at powers of two, then every 64 requests.
   void tick();
 
-  // Uses per request of keeping.
+  // Uses per tick of keeping.
   double index(uint32_t row, uint64_t idle) {
     if (built_[row] != epoch_) build(row);
     return table_[row * kBuckets + bucket(idle)];

@@ -11,6 +11,7 @@ namespace sluice::engine {
 namespace {
 
 constexpr uint32_t kRecordsMax = 1u << 20;
+constexpr uint64_t kTicksAheadMax = 64;   // a busy hour is not owed to the quiet one after it
 constexpr uint32_t kPathReserved = 4096;  // pages of one conversation; longer ones let the path grow
 constexpr uint64_t kTableBytesPerBlock = 3 * sizeof(uint32_t);  // references, next, free list
 
@@ -84,9 +85,19 @@ uint32_t StateStore::find(uint32_t tenant, std::span<const int32_t> tokens) {
   return found != kNoCheckpoint && records_[found].position == tokens.size() ? found : kNoCheckpoint;
 }
 
+// A request is a tick; seconds first pay for the ticks of a burst before them, and are ticks beyond that.
+void StateStore::count_time() {
+  const uint64_t seconds = (now_ms_ - ticked_ms_) / 1000;
+  const uint64_t paid = std::min(seconds, ticks_ahead_ + 1);
+  ticked_ms_ += seconds * 1000;
+  ticks_ahead_ = std::min(ticks_ahead_ + 1 - paid, kTicksAheadMax);
+  tick_ += 1 + seconds - paid;
+}
+
 void StateStore::lookup(const LookupRequest& request, Lookup& out) {
   now_ms_ = std::max(now_ms_, request.now_ms);
   ++request_;
+  count_time();
   ++stats_.lookups;
   expire();
   evictor_->next_request(*this);
@@ -187,14 +198,15 @@ void StateStore::refresh(uint32_t id, bool wanted_more) {
   c.hits += wanted_more ? 0 : 1;
   c.passes = wanted_more ? c.passes + 1 : 0;
   c.left = false;
-  c.last_use = c.touched = c.counted_until = request_;
+  c.last_use = request_;
+  c.touched = c.counted_until = tick_;
   c.touched_ms = now_ms_;
   if (c.pin_until_ms > now_ms_) c.pin_until_ms = now_ms_ + c.pin_ttl_ms;
   for (uint32_t up = c.parent; up != kNoCheckpoint; up = records_[up].parent) {
     evictor_->passed(*this, up);
     ++records_[up].passes;
     records_[up].left = false;
-    records_[up].touched = records_[up].counted_until = request_;
+    records_[up].touched = records_[up].counted_until = tick_;
     records_[up].touched_ms = now_ms_;
   }
 }
@@ -270,7 +282,8 @@ uint32_t StateStore::insert(const InsertRequest& request) {
   c.position = position;
   c.parent = before;
   c.payload = request.payload;
-  c.last_use = c.touched = c.counted_until = request_;
+  c.last_use = request_;
+  c.touched = c.counted_until = tick_;
   c.touched_ms = now_ms_;
   if (before != kNoCheckpoint) ++records_[before].children;
   count_up(guard, id);

@@ -155,6 +155,7 @@ class StateStore final : private StoreView {
   StateStore(const StoreOptions& options, std::unique_ptr<Evictor> evictor, BlockPool pool, uint32_t nodes, uint32_t records);
 
   uint64_t request() const override { return request_; }
+  uint64_t tick() const override { return tick_; }
   bool may_go(const Checkpoint& c) const override { return c.node != kNoNode && !c.building && c.leases == 0 && c.pin_until_ms <= now_ms_; }
   uint64_t bytes_freed(uint32_t id) override;
   uint64_t state_bytes() const override { return state_blocks_ * block_cost_; }
@@ -162,6 +163,7 @@ class StateStore final : private StoreView {
   const CostModel& cost() const override { return options_.cost; }
 
   uint32_t deepest(std::span<const int32_t> tokens, uint32_t tenant, uint64_t limit);
+  void count_time();
   void refresh(uint32_t id, bool wanted_more);
   void explain(const LookupRequest& request, Lookup& out);
   void explain_difference(const LookupRequest& request, Lookup& out) const;
@@ -197,7 +199,7 @@ class StateStore final : private StoreView {
   uint32_t state_blocks_ = 0;
   uint64_t block_cost_ = 0;  // a block and its share of the tables
   uint64_t fixed_bytes_ = 0;
-  uint64_t request_ = 0, now_ms_ = 0, next_expiry_ms_ = 0, pinned_bytes_ = 0;
+  uint64_t request_ = 0, tick_ = 0, ticked_ms_ = 0, ticks_ahead_ = 0, now_ms_ = 0, next_expiry_ms_ = 0, pinned_bytes_ = 0;
   StoreStats stats_;
 };
 

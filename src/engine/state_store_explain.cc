@@ -88,7 +88,7 @@ void StateStore::haunt(Lookup& out) {
       ++loss.ghost.passes;
     }
     loss.ghost.left = false;
-    loss.ghost.touched = loss.ghost.counted_until = request_;
+    loss.ghost.touched = loss.ghost.counted_until = tick_;
   }
 }
 

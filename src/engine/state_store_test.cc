@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "engine/eviction.h"
 #include "engine/placement.h"
@@ -275,6 +277,26 @@ TEST(StateStore, ABudgetTooSmallForOneStateIsRefusedWithNumbers) {
   const auto store = StateStore::create(options, learned_evictor());
   ASSERT_FALSE(store.ok());
   EXPECT_NE(store.error().message.find("10000"), std::string::npos);
+}
+
+// What the learner sees of time.
+struct Watch final : Evictor {
+  explicit Watch(std::vector<uint64_t>& out) : ticks(out) {}
+  void next_request(StoreView& store) override { ticks.push_back(store.tick()); }
+  uint32_t choose(StoreView&, uint32_t, uint64_t) override { return kNoCheckpoint; }
+  std::vector<uint64_t>& ticks;
+};
+
+TEST(StateStore, IdleTimesAreRequestsOrSecondsWhicheverAreMore) {
+  std::vector<uint64_t> ticks;
+  const auto store = StateStore::create({.budget_bytes = 1 << 20, .page_bytes = 4096, .state_bytes = 20'000}, std::make_unique<Watch>(ticks)).value();
+  for (const uint64_t now_ms : {0, 0, 0, 10'000, 11'500, 12'000, 72'000}) (void)look(*store, text(1, 10), 0, now_ms);
+  EXPECT_EQ(ticks, (std::vector<uint64_t>{1, 2, 3, 10, 11, 12, 72})) << "three at once, then seconds";
+  ticks.clear();
+  for (int i = 0; i < 1000; ++i) (void)look(*store, text(1, 10), 0, 72'000);
+  (void)look(*store, text(1, 10), 0, 172'000);
+  EXPECT_EQ(ticks[999], 1072u) << "a burst counts its requests";
+  EXPECT_EQ(ticks[1000], 1072u + 100 - 64) << "the quiet after it pays for 64 of them at most";
 }
 
 }  // namespace
