@@ -128,7 +128,8 @@ Scheduler::Account& Scheduler::account(uint32_t key) {
   for (const auto& [other, account] : accounts_) {
     if (account.jobs > 0) least = std::min(least, account.served);
   }
-  if (least != UINT64_MAX) floor_ = std::max(floor_, least);
+  // To an idle engine everybody comes as equals: what one was served while nobody else asked is not held against it.
+  floor_ = std::max(floor_, least == UINT64_MAX ? served_most_ : least);
   mine.served = std::max(mine.served, floor_);  // time without work is not saved up
   return mine;
 }
@@ -196,6 +197,7 @@ void Scheduler::leave_queue(const Job& job) {
 bool Scheduler::before(const Job& a, const Job& b) const {
   if (a.request.tier != b.request.tier) return a.request.tier < b.request.tier;
   if (a.account->served != b.account->served) return a.account->served < b.account->served;
+  if (a.account->slots != b.account->slots) return a.account->slots < b.account->slots;  // who just came has been served as much as the least
   return a.id < b.id;
 }
 
@@ -208,10 +210,26 @@ void Scheduler::admit() {
   }
 }
 
+// A key that has slots leaves the last free one to keys that have none, so that no flood makes a newcomer wait for the end of an answer. Key 0 is
+// everybody where there are no keys: nobody to leave it to.
+bool Scheduler::leaves_the_last_slot(const Job& job) const {
+  const bool alone = job.request.key == 0 || options_.sequences_max == 1;
+  return alone || job.account->slots == 0 || slots_->free_count() - slots_promised_ > job.request.choices;
+}
+
 Scheduler::Job* Scheduler::next_to_admit() {
   Job* best = nullptr;
+  ++admissions_;
   for (const auto& job : jobs_) {
     if (job->gone || job->admitted() || (best != nullptr && !before(*job, *best))) continue;
+    Account& account = *job->account;
+    // What is held back is not overtaken by later ones of its key, which may need fewer slots.
+    if (account.held_back_at == admissions_ && account.held_back <= job->request.tier) continue;
+    if (!leaves_the_last_slot(*job)) {
+      account.held_back_at = admissions_;
+      account.held_back = job->request.tier;
+      continue;
+    }
     if (!waits_for_a_prefix(*job) && !waits_for_the_disk(*job)) best = job.get();
   }
   return best;
@@ -258,6 +276,7 @@ void Scheduler::start(Job& job) {
   const uint32_t slot = slots_->take();
   ++statistics_.running_sequences;
   slots_promised_ += r.choices - 1;
+  job.account->slots += r.choices;
   job.started = job.running = 1;
   running_.push_back(std::make_unique<Choice>(job, 0, slot, tokenizer_));
   Choice& choice = *running_.back();
@@ -348,6 +367,7 @@ void Scheduler::finish(Choice& choice, FinishReason reason, int32_t stop_id) {
   choice.done = true;
   slots_->give_back(choice.slot);
   --statistics_.running_sequences;
+  --job.account->slots;
   if (--job.running == 0 && job.started == job.request.choices) finish_job(job, reason, "");
 }
 
@@ -359,7 +379,10 @@ void Scheduler::finish_job(Job& job, FinishReason reason, std::string_view error
   for (const auto& choice : running_) {
     if (&choice->job == &job) finish(*choice, reason, -1);
   }
-  if (job.admitted()) slots_promised_ -= job.request.choices - job.started;
+  if (job.admitted()) {
+    slots_promised_ -= job.request.choices - job.started;
+    job.account->slots -= job.request.choices - job.started;
+  }
   for (; job.started < job.request.choices; ++job.started) job.sink->choice_done({.choice = job.started, .reason = reason});
   const uint64_t now = now_us();
   const uint64_t begun = job.admitted_us == 0 ? now : job.admitted_us, read = job.prompt_done_us == 0 ? now : job.prompt_done_us;

@@ -63,6 +63,7 @@ class Scheduler {
   void leave_queue(const Job& job);
   void admit();
   Job* next_to_admit();
+  bool leaves_the_last_slot(const Job& job) const;
   bool waits_for_a_prefix(Job& job);
   void start(Job& job);
   void place_checkpoints(Job& job, const Lookup& lookup);
@@ -77,6 +78,9 @@ class Scheduler {
   void plan_rows();
   void plan_decode();
   void plan_prefill(uint64_t budget);
+  uint64_t rows_between_keys() const;
+  uint64_t rows_ahead(const Choice& choice);
+  bool comes_to_a_flood(const Job& job) const;
   void add_rows(Choice& choice, uint64_t rows, uint64_t wanting);
   void compute();
   void after(const Piece& piece, size_t logits_begin);
@@ -127,9 +131,12 @@ class Scheduler {
   std::vector<std::unique_ptr<Job>> jobs_;  // in order of arrival
   std::map<uint32_t, Account> accounts_;
   uint64_t floor_ = 0;  // what a key that comes anew has been served
+  uint64_t served_most_ = 0;  // of all keys so far
   std::vector<std::unique_ptr<Choice>> running_;  // one for each slot taken
   uint32_t slots_promised_ = 0;                   // to choices that fork at their prompt's end
   uint64_t turn_ = 0;                             // which decoding sequence goes first
+  uint64_t admissions_ = 0;                       // calls of next_to_admit()
+  uint32_t since_newcomer_ = 0;                   // steps
   std::vector<Piece> pieces_;
   std::vector<runtime::StepRow> rows_;
   uint64_t logit_rows_ = 0;

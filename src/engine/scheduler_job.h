@@ -11,6 +11,9 @@ namespace sluice::engine {
 struct Scheduler::Account {
   uint64_t served = 0;
   uint32_t jobs = 0;
+  uint32_t slots = 0;          // taken, or promised to choices to come
+  uint64_t held_back_at = 0;   // the admission (admissions_) in which a job of this key was held back,
+  Tier held_back = Tier::kPerformance;  // and its tier
 };
 
 // A checkpoint to be taken.
@@ -37,6 +40,7 @@ struct Scheduler::Job {
   bool disk_failed = false;          // something was there and could not be read
   uint32_t started = 0;              // choices that have a slot, or had one
   uint32_t running = 0;
+  std::optional<uint64_t> ahead_rows;  // of a newcomer to a flood: prompt rows that it may still read beyond the budget (plan_prefill)
   uint64_t submitted_us = 0, admitted_us = 0, prompt_done_us = 0;
   uint64_t resumed = 0;
   std::vector<Place> places;         // still to come while the prompt is read, rising

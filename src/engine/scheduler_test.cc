@@ -182,6 +182,48 @@ TEST(Scheduler, KeysShareFairlyWhateverEachQueues) {
   EXPECT_LE(earlier, 2u);
 }
 
+// Costs as of Jamba 3B on two cores: a row of a prompt takes a quarter of a decode step.
+uint64_t first_token_us(Bench& bench, uint64_t seed) {
+  const uint64_t asked = bench.runner().now_us;
+  const RequestId id = bench.ask(fake_prompt(seed, 50), {.max_tokens = 4, .key = 2});
+  while (!bench.answer(id).is_done) bench.step(1);
+  return bench.answer(id).at_us.at(0) - asked;
+}
+
+TEST(Scheduler, AFloodDoesNotDoubleTheTimeToAnotherKeysFirstToken) {
+  const EngineOptions options = {.context = 512, .sequences_max = 8};
+  const FakeRunner::Cost cost = {.step_us = 40'000, .row_us = 11'600};
+  Bench idle(kFakeShapes[0], options, cost), flooded(kFakeShapes[0], options, cost);
+  for (uint64_t i = 0; i < 40; ++i) first_token_us(flooded, 2000 + i);  // much was asked while nobody else was there
+  for (uint64_t i = 0; i < 100; ++i) flooded.ask(fake_prompt(200 + i, 50), {.max_tokens = 60, .key = 1});
+  flooded.step(2);
+  for (uint64_t i = 0; i < 20; ++i) {
+    const uint64_t alone = first_token_us(idle, 1000 + i);
+    EXPECT_LE(first_token_us(flooded, 1000 + i), 2 * alone) << i;
+  }
+  EXPECT_GT(flooded.scheduler().statistics().queued_requests, 20u);  // it still floods
+}
+
+TEST(Scheduler, AKeyLeavesTheLastSlotToOthersWhereThereAreKeys) {
+  for (const uint32_t key : {0u, 1u}) {
+    Bench bench(kFakeShapes[0], {.context = 512, .sequences_max = 4});
+    for (uint64_t i = 0; i < 10; ++i) bench.ask(fake_prompt(i, 20), {.max_tokens = 40, .key = key});
+    bench.step(5);
+    EXPECT_EQ(bench.scheduler().statistics().running_sequences, key == 0 ? 4u : 3u);
+    bench.run();
+  }
+}
+
+TEST(Scheduler, WhatIsHeldBackForItsChoicesIsNotOvertakenByItsOwnKey) {
+  Bench bench(kFakeShapes[0], {.context = 512, .sequences_max = 4});
+  for (uint64_t i = 0; i < 3; ++i) bench.ask(fake_prompt(i, 20), {.max_tokens = 10 + 10 * i, .key = 1});
+  const RequestId wide = bench.ask(fake_prompt(50, 20), {.max_tokens = 5, .choices = 3, .key = 1});
+  std::vector<RequestId> later;
+  for (uint64_t i = 0; i < 5; ++i) later.push_back(bench.ask(fake_prompt(60 + i, 20), {.max_tokens = 5, .key = 1}));
+  bench.run();
+  for (const RequestId id : later) EXPECT_LT(bench.answer(wide).done_at_us, bench.answer(id).done_at_us);
+}
+
 TEST(Scheduler, AHigherTierGoesFirst) {
   Bench bench(kFakeShapes[0], {.context = 512, .sequences_max = 1});
   const RequestId batch = bench.ask(fake_prompt(1, 50), {.max_tokens = 2, .tier = Tier::kBatch});

@@ -105,8 +105,8 @@ struct Ask {
 
 class Bench {
  public:
-  Bench(const StepSizes& sizes, EngineOptions options)
-      : runner_(sizes), tokenizer_(fake_tokenizer(kFakeVocabulary)), over_disk_(!options.disk_folder.empty()) {
+  Bench(const StepSizes& sizes, EngineOptions options, FakeRunner::Cost cost = {})
+      : runner_(sizes, cost), tokenizer_(fake_tokenizer(kFakeVocabulary)), over_disk_(!options.disk_folder.empty()) {
     options.now_us = [this] { return runner_.now_us; };
     scheduler_ = std::move(Scheduler::create(runner_, tokenizer_, 1, options)).value();
   }

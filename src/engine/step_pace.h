@@ -28,6 +28,9 @@ class StepPace {
     return static_cast<uint64_t>(std::clamp(kShare * decode_[decoding].us / row_us_, 1.0, static_cast<double>(rows_max_)));
   }
 
+  // How many prompt rows take so long.
+  uint64_t rows_in(uint64_t us) const { return row_us_ == 0 ? rows_max_ : static_cast<uint64_t>(static_cast<double>(us) / row_us_); }
+
   // How many tokens to draft of `most`, when each is right with probability `hit` given that those before it were.
   uint64_t draft_rows(uint32_t decoding, uint64_t most, double hit) const {
     if (wants_look(decoding)) return 0;
@@ -63,6 +66,7 @@ class StepPace {
     }
     ++d.since_look;
     const double beyond = std::max(took - (s.decoding > 0 ? d.us : 0), took / 16);
+    if (s.decoding == 0 && s.prefill_rows < kRowsTelling && row_us_ > 0) return;  // what every step costs is most of it
     if (s.prefill_rows > 0) {
       learn(row_us_, beyond / static_cast<double>(s.prefill_rows + s.drafted_rows));
     } else if (s.drafted_rows > 0) {
@@ -75,6 +79,7 @@ class StepPace {
 
  private:
   static constexpr double kShare = 0.75;              // of a decode step's time, for prefill beside it
+  static constexpr uint64_t kRowsTelling = 16;
   static constexpr uint64_t kRowsUnknown = 8;         // before any prefill was timed
   static constexpr double kDraftUnknown = 8;          // a drafted row is assumed to cost this part of a step
   static constexpr double kDraftMargin = 1.05;        // below it drafting is not worth the doubt
