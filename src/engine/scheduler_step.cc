@@ -99,8 +99,8 @@ void Scheduler::plan_decode() {
   }
 }
 
-// Prompt rows of a step where there are keys: whoever comes waits for the step that runs. A key with several requests keeps it short (64 rows take 6 % longer
-// than in steps of 512, Jamba 3B), one with a single prompt at half a second.
+// Prompt rows of a step where there are keys: whoever comes waits for the step that runs. A key with several requests keeps it short (Jamba 3B Q4_K_M reads
+// 79 tokens/s in steps of 64 rows, 86 in steps of 512), one with a single prompt at half a second.
 uint64_t Scheduler::rows_between_keys() const {
   uint64_t rows = UINT64_MAX;
   for (const auto& choice : running_) {
