@@ -141,7 +141,7 @@ std::vector<nlohmann::json> played(const fs::path& trace, const std::string& mor
 // The published data (shared/data/traces/README.md): 913 answers and unanswered questions of 100 trees; 2,454 calls.
 TEST(ReplayVerb, PublishedTextsPlayWithRightStatesUnderTheirBudget) {
   const fs::path traces = fs::path(SLUICE_SHARED_DIR) / "data/traces";
-  if (!fs::exists(traces)) GTEST_SKIP() << "no " << traces;
+  if (!fs::exists(traces)) GTEST_SKIP() << "no " << traces << ": the reference data is not beside the project";
   const auto play = [&](const char* name, const char* more, uint64_t requests) {
     const std::vector<nlohmann::json> runs = played(traces / name, more);
     ASSERT_EQ(runs.size(), 2u) << name;

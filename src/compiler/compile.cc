@@ -68,7 +68,7 @@ uint64_t weight_bytes(const Program& program) {
 // Appends in blocks that end at multiples of 2 MiB of the file, however small the pieces are. The page cache keeps what
 // one call wrote in folios as large as the call, so the mapped package gets huge pages: written strip by strip 45 % of
 // it had them, in blocks 99.9 % (Linux 6.18, ext4); the smaller the pages, the more a decode step waits for their
-// translation (88 against 96 % of the read bandwidth).
+// translation (83 to 92 against 92 to 97 % of the read bandwidth).
 class BlockWriter {
  public:
   explicit BlockWriter(platform::AtomicFile& file) : file_(file) {}

@@ -84,7 +84,7 @@ std::string source_of(const char* name) {
 bool missing() { return !std::ifstream(folder() + "Qwen-Qwen3-0.6B.jinja").good(); }
 
 TEST(ToolCallTemplates, EveryTemplatesFormatIsKnown) {
-  if (missing()) GTEST_SKIP() << "no " << folder();
+  if (missing()) GTEST_SKIP() << "no " << folder() << ": the reference data is not beside the project";
   for (const Row& row : kTemplates) {
     const ToolFormat* format = detect_tool_format(source_of(row.file));
     EXPECT_EQ(format == nullptr ? "" : format->name, row.format) << row.file;
@@ -188,7 +188,7 @@ void expect_accepted(const std::shared_ptr<const ConstraintVocabulary>& vocabula
 }
 
 TEST(ToolCallTemplates, CallsGoThroughTheTemplateAndComeBack) {
-  if (missing()) GTEST_SKIP() << "no " << folder();
+  if (missing()) GTEST_SKIP() << "no " << folder() << ": the reference data is not beside the project";
   for (const Row& row : kTemplates) {
     if (row.format[0] == 0 || !row.writes) continue;
     const ToolFormat& format = *find_tool_format(row.format);
