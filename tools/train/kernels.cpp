@@ -377,10 +377,11 @@ static void swiglu_backward(int64_t rows, int F, const E* x, const E* dy, E* dx)
 
 // Cross-entropy: logits (rows, V) become their gradient times `factor`; loss: (rows), of the targets
 // alone; target < 0: no loss and no gradient. The gradient is that of a distribution which gives 1 - share
-// to the target and share / draws to each of soft: (rows, draws).
+// to the target and share / draws to each of soft: (rows, draws). unlikely: (rows) or null, a token (negative: none)
+// whose -penalty log(1 - p) joins the gradient (Welleck et al. 2020, eq. 4).
 template <class E>
 static void cross_entropy(int64_t rows, int V, E* logits, const int64_t* target, const int64_t* soft, int draws,
-                          float share, float factor, float* loss) {
+                          float share, const int64_t* unlikely, float penalty, float factor, float* loss) {
 #pragma omp parallel for schedule(static)
   for (int64_t r = 0; r < rows; r++) {
     E* x = logits + r * V;
@@ -411,9 +412,17 @@ static void cross_entropy(int64_t rows, int V, E* logits, const int64_t* target,
       if (at == count) token[count] = soft[r * draws + k], weight[count++] = 0;
       weight[at] += share / draws;
     }
-    for (int i = 0; i < count; i++) value[i] = std::exp(get(x + token[i]) - peak) * f - factor * weight[i];
-    for (int k = 0; k < V; k += W) store(x + k, exp2v((load(x + k) - peak) * LOG2E) * f);
+    const int64_t not_this = unlikely ? unlikely[r] : -1;
+    float push = 0;  // penalty p / (1 - p): d/dx_j is -push p_j, and push more for the token itself
+    if (not_this >= 0) {
+      const float p = std::fmin(std::exp(get(x + not_this) - peak) / all, 0.999f);
+      push = penalty * p / (1.0f - p);
+    }
+    const float g = f * (1.0f - push);
+    for (int i = 0; i < count; i++) value[i] = std::exp(get(x + token[i]) - peak) * g - factor * weight[i];
+    for (int k = 0; k < V; k += W) store(x + k, exp2v((load(x + k) - peak) * LOG2E) * g);
     for (int i = 0; i < count; i++) put(x + token[i], value[i]);
+    if (not_this >= 0) put(x + not_this, get(x + not_this) + push * factor);
   }
 }
 
@@ -451,8 +460,9 @@ static void cross_entropy(int64_t rows, int V, E* logits, const int64_t* target,
     swiglu_backward(rows, F, x, dy, dx);                                                                               \
   }                                                                                                                    \
   EXPORT void cross_entropy_##NAME(int64_t rows, int V, E* logits, const int64_t* target, const int64_t* soft,         \
-                                   int draws, float share, float factor, float* loss) {                                \
-    cross_entropy(rows, V, logits, target, soft, draws, share, factor, loss);                                          \
+                                   int draws, float share, const int64_t* unlikely, float penalty, float factor,       \
+                                   float* loss) {                                                                      \
+    cross_entropy(rows, V, logits, target, soft, draws, share, unlikely, penalty, factor, loss);                       \
   }
 
 BOTH(float, f32)

@@ -261,7 +261,7 @@ class _CrossEntropy(torch.autograd.Function):
     """Mean over the rows with target >= 0; the logits are overwritten by their gradient."""
 
     @staticmethod
-    def forward(ctx, logits, target, soft, share):
+    def forward(ctx, logits, target, soft, share, unlikely, penalty):
         rows, count = logits.shape[0], int((target >= 0).sum())
         loss = torch.empty(rows)
         call(
@@ -273,6 +273,8 @@ class _CrossEntropy(torch.autograd.Function):
             soft if soft is not None else ctypes.c_void_p(None),
             soft.shape[1] if soft is not None else 0,
             float(share),
+            unlikely if unlikely is not None else ctypes.c_void_p(None),
+            float(penalty),
             1.0 / max(count, 1),
             loss,
         )
@@ -282,21 +284,25 @@ class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         (logits,) = ctx.saved_tensors
-        return (logits if float(grad) == 1.0 else logits * grad), None, None, None
+        return (logits if float(grad) == 1.0 else logits * grad), None, None, None, None, None
 
 
-def cross_entropy(logits, target, soft=None, share=0.0):
+def cross_entropy(logits, target, soft=None, share=0.0, unlikely=None, penalty=0.0):
     """logits: (rows, V), destroyed on the CPU; target: (rows) int64, negative = not counted.
 
-    soft: (rows, draws) int64 tokens that get `share` of the target's weight together. The value is
-    that of the targets alone on the CPU, of the mixture elsewhere; the gradient is the mixture's.
+    soft: (rows, draws) int64 tokens that get `share` of the target's weight together. unlikely: (rows)
+    int64, negative = none: tokens whose -penalty log(1 - p) is added (unlikelihood, Welleck et al. 2020).
+    The value is that of the targets alone on the CPU, of everything elsewhere; the gradient is everything's.
     """
     if on_cpu(logits) and logits.requires_grad:
-        return _CrossEntropy.apply(logits, target, soft, share)
-    plain = F.cross_entropy(logits.float(), target.clamp(min=-1), ignore_index=-1)
-    if soft is None:
-        return plain
-    counted = target >= 0
-    drawn = -torch.log_softmax(logits.float(), -1).gather(-1, soft).mean(-1)
-    mean = (drawn * counted).sum() / counted.sum().clamp(min=1)
-    return (1 - share) * plain + share * mean
+        return _CrossEntropy.apply(logits, target, soft, share, unlikely, penalty)
+    counted, rows = target >= 0, torch.log_softmax(logits.float(), -1)
+    count = counted.sum().clamp(min=1)
+    total = F.nll_loss(rows, target.clamp(min=-1), ignore_index=-1, reduction="sum") / count
+    if soft is not None:
+        drawn = -rows.gather(-1, soft).mean(-1)
+        total = (1 - share) * total + share * (drawn * counted).sum() / count
+    if unlikely is not None:
+        p = rows.gather(-1, unlikely.clamp(min=0)[:, None])[:, 0].exp().clamp(max=0.999)
+        total = total - penalty * (torch.log1p(-p) * (counted & (unlikely >= 0))).sum() / count
+    return total

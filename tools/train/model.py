@@ -236,14 +236,16 @@ def logits(p, tokens, s: Shape, dtype=torch.float32):
     return F.linear(x, p["model.embed_tokens.weight"].to(dtype))
 
 
-def loss(p, tokens, targets, s: Shape, dtype, balance_weight: float, soft=None, share: float = 0.0):
+def loss(p, tokens, targets, s: Shape, dtype, balance_weight: float, soft=None, share: float = 0.0, unlikely=None, penalty=0.0):
     """Mean cross-entropy of targets (negative: not counted) -> (total, plain loss, loads).
 
-    soft: (B, T, draws) or None, drawn next tokens that get `share` of the weight (kernels.cross_entropy).
+    soft: (B, T, draws) or None, drawn next tokens that get `share` of the weight; unlikely: (B, T) or None,
+    tokens that should not come next, with the weight `penalty` (kernels.cross_entropy).
     """
     x, balances, loads = hidden_states(p, tokens, s, dtype)
     out = F.linear(x.reshape(-1, s.d), p["model.embed_tokens.weight"].to(dtype))
     drawn = None if soft is None else soft.reshape(-1, soft.shape[-1])
-    plain = kernels.cross_entropy(out, targets.reshape(-1), drawn, share)
+    avoid = None if unlikely is None else unlikely.reshape(-1)
+    plain = kernels.cross_entropy(out, targets.reshape(-1), drawn, share, avoid, penalty)
     total = plain + balance_weight * torch.stack(balances).mean() if balances else plain
     return total, plain.detach(), torch.stack(loads) if loads else None

@@ -1,13 +1,15 @@
 """Second-stage data: chat turns made by program from the same texts -> tasks.npy and test sets.
 
 Kinds: a story from a few words, going on with a passage, answering from a passage (fairytaleqa
-without its test split), mending and shortening a sentence, ordering dialogues (Taskmaster), a JSON
-record from a sentence, a few words about itself. Every conversation is
-`<s>` + turns of `<|im_start|>role\\n...<|im_end|>\\n`; the loss counts only what the assistant says.
+without its test split), mending, shortening, repeating and finding a sentence, ordering dialogues
+(Taskmaster), a JSON record from a sentence, a few words about itself. Every conversation is
+`<s>` + turns of `<|im_start|>role\\n...<|im_end|>\\n`; the loss counts what the assistant says, and the
+passages of books that a user shows (they are plain text like any other; a mistake is never counted).
 Packed into rows of window + 1 tokens that start with `<s>`; see data.py.
 """
 
 import argparse
+import itertools
 import json
 import pathlib
 import random
@@ -20,15 +22,17 @@ import prepare
 import tokenizer as tokens
 
 SHARES = {  # of the conversations; the short ones need many before copying works
-    "story": 0.22,
-    "continue": 0.08,
-    "answer": 0.10,
-    "mend": 0.28,
-    "shorten": 0.04,
-    "order": 0.05,
-    "record": 0.18,
-    "self": 0.05,
+    "story": 0.09,
+    "continue": 0.04,
+    "answer": 0.12,
+    "mend": 0.42,
+    "repeat": 0.12,
+    "shorten": 0.05,
+    "order": 0.03,
+    "record": 0.11,
+    "self": 0.02,
 }
+PLAIN = ("continue", "answer")  # kinds whose user's words are clean text and count in the loss
 OPENING = re.compile(
     r"^(Once|There (was|were|lived)|One (day|morning|evening|night)|Long ago|In (a|the|old|former)"
     r"|Many years|A (poor|rich|certain|man|king|woman|long)|It was|Far away)"
@@ -63,6 +67,8 @@ MEND = [
     "Correct the spelling and grammar: {}",
 ]
 SHORTEN = ["Shorten this sentence: {}", "Make this shorter: {}", "Say this in fewer words: {}"]
+REPEAT = ["Repeat this: {}", "Say this again: {}", "Copy this: {}"]
+FIND = ["{}\nFind the sentence that begins: {}", "{}\nHow does the sentence go on: {}"]
 RECORD = ["Write this as JSON: {}", "Make a JSON record of this sentence: {}", "JSON, please: {}"]
 SYSTEM = [
     "You are a helpful assistant.",
@@ -183,7 +189,7 @@ def answers(folder, rng):
         if item["story"] in banned or item["story"] not in texts:
             continue
         text = unwrap(texts[item["story"]].translate(prepare.ASCII))
-        passage = nearest_passage(text, item["q"], item["a"], rng.randint(60, 150))
+        passage = nearest_passage(text, item["q"], item["a"], rng.randint(25, 140))
         question, answer = item["q"].translate(prepare.ASCII), item["a"].translate(prepare.ASCII)
         yield [("user", rng.choice(ANSWER).format(passage, question)), ("assistant", sentence_case(answer))]
 
@@ -199,6 +205,27 @@ def shortened(clean, rng):
         short = corrupt.shorten(sentence)
         if short:
             yield [("user", rng.choice(SHORTEN).format(sentence)), ("assistant", short)]
+
+
+def repeated(clean, rng):
+    """A sentence, or its words in any order, said again; or the sentence of a passage that begins so.
+
+    What mending, records and answers stand on: in a shuffled order only the user's words help.
+    """
+    clean = list(clean)
+    for i, sentence in enumerate(clean):
+        kind = rng.random()
+        if kind < 0.35 and i >= 4:
+            passage = clean[i - 4 : i]
+            found = rng.choice(passage)
+            opening = " ".join(found.split()[: rng.randint(2, 3)])
+            yield [("user", rng.choice(FIND).format(" ".join(passage), opening)), ("assistant", found)]
+            continue
+        words = sentence.split()
+        if kind < 0.7:
+            rng.shuffle(words)
+        said = " ".join(words)
+        yield [("user", rng.choice(REPEAT).format(said)), ("assistant", said)]
 
 
 def orders(folder):
@@ -244,24 +271,24 @@ def records(rng, count):
         yield [("user", rng.choice(RECORD).format(sentence)), ("assistant", json.dumps(fields))]
 
 
-def encode(talk, sp) -> tuple[list[int], list[int]]:
-    """Token ids of a conversation and 1 where the assistant speaks."""
+def encode(talk, sp, plain: bool) -> tuple[list[int], list[int]]:
+    """Token ids of a conversation and 1 where the loss counts: the assistant, and a plain user."""
     ids, mask = [tokens.BOS], [0]
     for role, text in talk:
         head = [tokens.IM_START, *sp.encode(role + "\n")]
         body = [*sp.encode(text), tokens.IM_END]
         tail = sp.encode("\n")
-        said = int(role == "assistant")
+        said = int(role == "assistant" or (plain and role == "user"))
         ids += head + body + tail
         mask += [0] * len(head) + [said] * len(body) + [0] * len(tail)
     return ids, mask
 
 
 def pack(talks, sp, window: int) -> np.ndarray:
-    """(rows, 2, window + 1) uint16: tokens, mask. A conversation cut by a row's end starts the next."""
+    """talks: (turns, plain) -> (rows, 2, window + 1) uint16: tokens, mask. A conversation cut by a row's end starts the next."""
     rows, ids, mask = [], [], []
-    for talk in talks:
-        more, said = encode(talk, sp)
+    for talk, plain in talks:
+        more, said = encode(talk, sp, plain)
         if len(more) > window:
             continue
         if len(ids) + len(more) > window + 1:
@@ -277,7 +304,7 @@ def main():
     parser.add_argument("--text", type=pathlib.Path, default=prepare.HERE / "../../../shared/data/text")
     parser.add_argument("--clean", type=pathlib.Path, required=True)
     parser.add_argument("--tokens", type=pathlib.Path, required=True)
-    parser.add_argument("--conversations", type=int, default=40000)
+    parser.add_argument("--conversations", type=int, default=140000)
     parser.add_argument("--window", type=int, default=512)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
@@ -286,15 +313,17 @@ def main():
         documents = [json.loads(line) for line in file]
     tales = [d for d in documents if d["weight"] > 1]
     clean = []
-    for document in rng.sample(documents[:800], 120):
+    for document in rng.sample(documents[:800], 240):
         clean += corrupt.sentences(document["text"])
     rng.shuffle(clean)
     wanted = {kind: int(share * args.conversations) for kind, share in SHARES.items()}
+    cut = wanted["mend"]
     made = {
         "story": stories(tales, rng),
         "continue": continuations(tales, rng),
-        "answer": answers(args.text, rng),
-        "mend": mended(clean, rng),
+        "answer": itertools.chain.from_iterable(answers(args.text, rng) for _ in range(2)),
+        "mend": mended(clean[:cut], rng),
+        "repeat": repeated(clean[cut:], rng),
         "shorten": shortened(reversed(clean), rng),
         "order": orders(args.text),
         "record": records(rng, wanted["record"]),
@@ -306,13 +335,13 @@ def main():
         rng.shuffle(found)
         found = (found * (1 + 2 * (kind == "order")))[: wanted[kind]]
         counts[kind] = len(found)
-        talks += found
+        talks += [(talk, kind in PLAIN) for talk in found]
     rng.shuffle(talks)
-    talks = [[("system", rng.choice(SYSTEM)), *t] if rng.random() < 0.12 else t for t in talks]
+    talks = [([("system", rng.choice(SYSTEM)), *t] if rng.random() < 0.12 else t, plain) for t, plain in talks]
     sp = tokens.load(args.tokens / "tokenizer.model")
     rows = pack(talks, sp, args.window)
     np.save(args.tokens / "tasks.npy", rows)
-    (args.tokens / "tasks-sample.json").write_text(json.dumps(talks[:60], indent=1))
+    (args.tokens / "tasks-sample.json").write_text(json.dumps([t for t, _ in talks[:60]], indent=1))
     heldout = "\n".join((args.clean / f"heldout-{i}.txt").read_text() for i in range(3))
     test = corrupt.sentences(heldout.replace("\n", " "))
     random.Random(args.seed + 1).shuffle(test)

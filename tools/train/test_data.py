@@ -48,12 +48,47 @@ class Data(unittest.TestCase):
             starts = windows.draw(0, 9)[0][:, 0]
             self.assertEqual(len(set((starts // 64).tolist())), 9)
 
+    def test_copies_say_one_run_again_and_count_from_the_second_time(self):
+        with tempfile.TemporaryDirectory() as folder:
+            np.arange(2000, dtype=np.uint16).tofile(pathlib.Path(folder) / "books.bin")
+            windows = data.Windows(pathlib.Path(folder), {"copies": 1.0}, 512, seed=1)
+            for row, mask in map(windows._copies, range(20)):
+                size = int((mask == 0).sum())
+                self.assertTrue(8 <= size <= 160)
+                self.assertTrue((row[size:] == row[:-size]).all() and mask[size:].all())
+
+    def test_breaks_are_plain_text_once_what_is_said_again_is_taken_out(self):
+        with tempfile.TemporaryDirectory() as folder:
+            np.arange(2000, dtype=np.uint16).tofile(pathlib.Path(folder) / "books.bin")
+            windows = data.Windows(pathlib.Path(folder), {"breaks": 1.0}, 512, seed=1)
+            for row, mask in map(windows._breaks, range(20)):
+                self.assertTrue((np.diff(row[mask == 1].astype(int)) == 1).all())
+                self.assertTrue(set(row[mask == 0]) <= set(row[mask == 1]))
+                self.assertTrue(0.4 < mask.mean() < 0.95)
+
+    def test_what_would_be_said_again(self):
+        row = np.array([5, 6, 7, 8, 5, 6, 7, 9, 6, 7, 9])
+        self.assertEqual(data.said_before(row).tolist(), [-1, -1, -1, -1, -1, -1, 8, -1, -1, -1, 6])
+
     def test_rows_count_only_the_assistant(self):
         talk = [("user", "ab"), ("assistant", "cd")]
-        rows = tasks.pack([talk] * 9, FakeProcessor(), 60)
+        rows = tasks.pack([(talk, False)] * 9, FakeProcessor(), 60)
         said = rows[0, 0][rows[0, 1] == 1].tolist()
         self.assertEqual(said[:3], [ord("c"), ord("d"), 4])
         self.assertEqual(set(rows[:, 0, 0]), {1})
+
+    def test_rows_of_plain_talks_count_the_user_too_but_never_the_system(self):
+        talk = [("system", "xy"), ("user", "ab"), ("assistant", "cd")]
+        rows = tasks.pack([(talk, True)] * 9, FakeProcessor(), 60)
+        said = rows[0, 0][rows[0, 1] == 1].tolist()
+        self.assertEqual(said[:6], [ord("a"), ord("b"), 4, ord("c"), ord("d"), 4])
+        self.assertNotIn(ord("x"), said)
+
+    def test_repeated_sentences_stand_in_what_the_user_says(self):
+        clean = [f"The {a} looked at the {b} for a while." for a in ("fox", "cat", "hen", "dog") for b in ("sun", "sea")]
+        talks = list(tasks.repeated(clean * 9, random.Random(1)))
+        self.assertEqual(len(talks), 9 * len(clean))
+        self.assertTrue(all(said in asked for (_, asked), (_, said) in talks))
 
     def test_corruption_differs_and_repeats(self):
         sentence = "The old man looked at the river, and thought of his boat."
@@ -130,7 +165,7 @@ class Data(unittest.TestCase):
             plain = data.Windows(path, {"books": 1.0}, 64, seed=1)
             firsts = [plain.start("books", i) for i in range(3)]
             np.save(path / "soft-books.npy", np.array(firsts, np.uint16)[:, None, None] + np.zeros((3, 64, 2), np.uint16))
-            tokens, targets, soft = data.Windows(path, {"books": 1.0}, 64, seed=1, soft=True).draw(0, 4)
+            tokens, targets, soft, _ = data.Windows(path, {"books": 1.0}, 64, seed=1, soft=True).draw(0, 4)
             self.assertEqual(tokens[:, 0].tolist()[:3], soft[:3, 0, 0].tolist())
             self.assertTrue((soft[3] == targets[3][:, None]).all())
 

@@ -95,6 +95,23 @@ class Gradients(unittest.TestCase):
 
         self.compare(kernels.swiglu, slow, [leaf(7, 64)], 2e-6)
 
+    def test_cross_entropy_of_what_should_not_come(self):
+        x, target = leaf(9, 64, scale=3.0), torch.randint(0, 64, (9,))
+        avoid = (target + 1) % 64
+        avoid[2], target[4] = -1, -1
+        p = torch.softmax(x, -1).gather(-1, avoid.clamp(min=0)[:, None])[:, 0]
+        counted = target >= 0
+        wanted = F.cross_entropy(x, target, ignore_index=-1)
+        wanted = wanted - 0.7 * (torch.log1p(-p) * (counted & (avoid >= 0))).sum() / counted.sum()
+        (wanted_grad,) = torch.autograd.grad(wanted, x)
+        single = x.detach().float().requires_grad_()
+        got = kernels.cross_entropy(single * 1.0, target, None, 0.0, avoid, 0.7)
+        (got_grad,) = torch.autograd.grad(got, single)
+        self.assertLess((got_grad.double() - wanted_grad).abs().max().item(), 1e-6)
+        with torch.no_grad():  # the twin
+            twin = kernels.cross_entropy(single * 1.0, target, None, 0.0, avoid, 0.7)
+        self.assertAlmostEqual(twin.item(), wanted.item(), places=5)
+
     def test_cross_entropy(self):
         target = torch.randint(0, 64, (11,))
         target[3] = -1

@@ -190,13 +190,13 @@ def work(rank: int, config: dict, args, state: State, barrier, progress: dict):
         rate = float(state.meters[0, 2])  # the clock of rank 0 decides
         if (args.steps and step >= args.steps) or rate <= 0:
             break
-        tokens, targets, soft = windows.draw(step, train["batch"])
+        tokens, targets, soft, again = windows.draw(step, train["batch"])
         mine = slice(rank * per, (rank + 1) * per)
         drawn = None if soft is None else soft[mine].to(device)
         share = train["soft"] * min(1.0, rate / train["rate"]) if decay else train["soft"]
-        total, plain, loads = model.loss(
-            params, tokens[mine].to(device), targets[mine].to(device), shape, dtype, train["balance"], drawn, share
-        )
+        avoid = again[mine].to(device) if train["unlikely"] > 0 else None
+        given = params, tokens[mine].to(device), targets[mine].to(device), shape, dtype, train["balance"]
+        total, plain, loads = model.loss(*given, drawn, share, avoid, train["unlikely"])
         total.backward()
         for name, leaf in params.items():
             grads[rank][name].copy_(leaf.grad)
