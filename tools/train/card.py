@@ -1,6 +1,6 @@
 """Writes the model card (models/README.md) and the picture of the loss from the run's own files.
 
-  card.py --clean DIR --tokens DIR --runs MAIN/log.jsonl DECAY/log.jsonl --facts facts.json --out DIR
+  card.py --clean DIR --tokens DIR --runs MAIN/log.jsonl DECAY/log.jsonl [MORE/log.jsonl] --facts facts.json --out DIR
 
 facts.json holds what no file knows: bits per byte, task scores, samples, hours, hardware, and in `before`
 the million tokens that the weights of --start had seen.
@@ -78,7 +78,7 @@ def main():
     manifest = json.loads((args.clean / "manifest.json").read_text())
     counts = json.loads((args.tokens / "tokens.json").read_text())
     log = read_log(args.runs)
-    decay_from = json.loads(args.runs[-1].read_text().splitlines()[0])["tokens"] if len(args.runs) > 1 else None
+    decay_from = json.loads(args.runs[1].read_text().splitlines()[0])["tokens"] if len(args.runs) > 1 else None
     before = facts.get("before", 0.0)
     plot(log, decay_from, before, args.out / "loss.png")
     model = args.out / "sluice-jamba.gguf"
