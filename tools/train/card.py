@@ -51,7 +51,7 @@ def plot(log: list[dict], decay_from: int | None, before: float, path: pathlib.P
     if decay_from:
         at = before + decay_from / 1e6
         axis.axvline(at, color="#888888", linestyle="--", linewidth=1)
-        axis.text(at, max(smooth), " decay, with conversations", fontsize=8, va="top")
+        axis.text(at, max(smooth), " decay", fontsize=8, va="top")
     axis.set_xlabel("million tokens")
     axis.set_ylabel("training loss, nats a token")
     axis.set_ylim(min(smooth) - 0.4, max(smooth) + 0.4)

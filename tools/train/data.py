@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 GROUPS = ("books", "news", "stories", "tasks", "copies", "breaks")  # the place is part of a group's seed
+TEXTS = GROUPS[:3]  # those that are text on a grid
 
 
 def said_before(tokens: np.ndarray, key: int = 3) -> np.ndarray:

@@ -285,7 +285,10 @@ def encode(talk, sp, plain: bool) -> tuple[list[int], list[int]]:
 
 
 def pack(talks, sp, window: int) -> np.ndarray:
-    """talks: (turns, plain) -> (rows, 2, window + 1) uint16: tokens, mask. A conversation cut by a row's end starts the next."""
+    """talks: (turns, plain) -> (rows, 2, window + 1) uint16: tokens, mask.
+
+    A conversation cut by a row's end starts the next.
+    """
     rows, ids, mask = [], [], []
     for talk, plain in talks:
         more, said = encode(talk, sp, plain)

@@ -63,7 +63,8 @@ def main():
     args = parser.parse_args()
     config = tomllib.loads(args.config.read_text())
     window, vocab, seed = config["train"]["window"], config["model"]["vocab"], config["seed"]
-    windows = data.Windows(args.tokens, config["mix"], window, seed)
+    texts = {name: share for name, share in config["mix"].items() if name in data.TEXTS}
+    windows = data.Windows(args.tokens, texts, window, seed)
     taught, others = {}, []
     for name, share in zip(windows.names, windows.shares):
         count = min(int(share * args.million * 1e6 / window * 1.05), windows.count(name) // 2)
