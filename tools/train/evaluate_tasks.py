@@ -1,4 +1,4 @@
-"""Scores of the second stage, greedy: mended sentences (exact match, GLEU), answers (token F1), JSON records.
+"""Scores of the second stage, greedy: mended and repeated sentences, answers (token F1), JSON records.
 
   evaluate_tasks.py --model FILE --tokens DIR --clean DIR [--count N]
 
@@ -90,6 +90,13 @@ def mend(params, shape, sp, folder, count) -> dict:
     }
 
 
+def repeats(params, shape, sp, folder, count) -> dict:
+    """The clean sentences of the same test set, said again: exact match."""
+    items = [json.loads(x)["right"] for x in (folder / "mend-test.jsonl").read_text().splitlines()][:count]
+    got = respond(params, shape, sp, [tasks.REPEAT[0].format(x) for x in items], 60)
+    return {"count": len(items), "exact": round(sum(x == y for x, y in zip(items, got)) / len(items), 4)}
+
+
 def answers(params, shape, sp, folder, count) -> dict:
     asked = [
         (story["text"], x["q"], x["a"])
@@ -137,6 +144,7 @@ def main():
     sp = tokens.load(args.tokens / "tokenizer.model")
     report = {
         "mend": mend(params, shape, sp, args.tokens, args.count),
+        "repeats": repeats(params, shape, sp, args.tokens, args.count),
         "answers": answers(params, shape, sp, args.clean, args.count),
         "records": records(params, shape, sp, args.count),
     }

@@ -378,7 +378,7 @@ static void swiglu_backward(int64_t rows, int F, const E* x, const E* dy, E* dx)
 // Cross-entropy: logits (rows, V) become their gradient times `factor`; loss: (rows), of the targets
 // alone; target < 0: no loss and no gradient. The gradient is that of a distribution which gives 1 - share
 // to the target and share / draws to each of soft: (rows, draws). unlikely: (rows) or null, a token (negative: none)
-// whose -penalty log(1 - p) joins the gradient (Welleck et al. 2020, eq. 4).
+// whose -penalty log(1 - p) joins the gradient (unlikelihood, Welleck et al. 2020).
 template <class E>
 static void cross_entropy(int64_t rows, int V, E* logits, const int64_t* target, const int64_t* soft, int draws,
                           float share, const int64_t* unlikely, float penalty, float factor, float* loss) {
